@@ -1,0 +1,65 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help
+help: ## Explain the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: requirements/dev.txt pyproject.toml e2e/cluster/pyproject.toml
+	@echo "installing into .venv (about a minute)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . -e e2e/cluster
+	@touch $@
+
+.PHONY: install
+install: .venv/installed ## Make .venv with the operator, its tools and the test cluster command
+
+.PHONY: fmt
+fmt: install ## Format the code, regenerate crds/
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	$(BIN)/supercheck-operator crds --write crds
+
+.PHONY: lint
+lint: install ## Style, layers, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/lint-imports
+	$(BIN)/supercheck-operator crds --check crds
+
+.PHONY: type
+type: install ## mypy, strict
+	$(BIN)/mypy operator tests e2e
+
+.PHONY: test
+test: install ## Everything: lint, types, unit, contract, integration on a real API server, e2e on a real node
+	$(MAKE) lint type
+	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest e2e
+
+.PHONY: test-unit
+test-unit: install ## The pure decisions and the ledger contract: seconds
+	$(BIN)/python -m pytest tests/unit tests/contract
+
+.PHONY: test-integration
+test-integration: install ## On a real API server with fake nodes: minutes
+	$(BIN)/python -m pytest tests/integration
+
+.PHONY: demo
+demo: install ## Real test containers, five at a time, watched live in the terminal
+	$(BIN)/python e2e/demo/demo.py
+
+.PHONY: lock
+lock: install ## Pin every dependency again (requirements/*.txt)
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --quiet --upgrade -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet --upgrade -o requirements/runtime.txt
+
+.PHONY: clean
+clean: ## Remove .venv, caches and the clusters of this checkout
+	@if [ -x $(BIN)/kindless ]; then for name in $$($(BIN)/kindless get clusters 2>/dev/null | grep '^supercheck' || true); do $(BIN)/kindless delete cluster --name $$name; done; fi
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage dist build logs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
