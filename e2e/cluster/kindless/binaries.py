@@ -1,0 +1,175 @@
+"""Kubernetes' programs, built once from pinned Go modules.
+
+Each folder of `tools/` is a Go module that only names tools. A binary is kept under a hash of all
+that decides what it is, so checkouts with the same pins share it and a changed pin builds anew.
+To add one: a folder with `go.mod` and `go.sum`, and a row in `BINARIES`.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from kindless import paths
+from kindless.errors import Problem
+from kindless.say import say
+
+
+@dataclass(frozen=True)
+class Module:
+    """A folder of `tools/`, and the variable its programs read their version from, if any."""
+
+    name: str
+    main: str
+    version_variable: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        return paths.tools() / self.name
+
+    def version(self) -> str:
+        return version_of(self.main, (self.folder / "go.mod").read_text())
+
+    def ldflags(self) -> str:
+        stamp = f" -X {self.version_variable}={self.version()}" if self.version_variable else ""
+        return "-s -w" + stamp
+
+    def directory(self) -> Path:
+        """Where this module's binaries are kept, as pinned now."""
+        return paths.cache() / "bin" / f"{self.name}-{self.key()}"
+
+    def key(self) -> str:
+        pins = [(self.folder / file).read_bytes() for file in ("go.mod", "go.sum")]
+        flags = [*GO_FLAGS, self.ldflags(), repr(sorted(GO_ENVIRONMENT.items())), go_version()]
+        return key_of(*pins, *(flag.encode() for flag in flags))
+
+
+@dataclass(frozen=True)
+class Binary:
+    name: str
+    module: Module
+    package: str
+    seconds: int  # how long a first build takes on two cores
+
+    def path(self) -> Path:
+        return self.module.directory() / self.name
+
+
+KUBERNETES = Module(
+    "kubernetes", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion"
+)
+ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
+KWOK = Module("kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/pkg/consts.Version")
+
+BINARIES = {
+    binary.name: binary
+    for binary in (
+        Binary("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver", 200),
+        Binary(
+            "kube-controller-manager",
+            KUBERNETES,
+            "k8s.io/kubernetes/cmd/kube-controller-manager",
+            40,
+        ),
+        Binary("kube-scheduler", KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler", 15),
+        Binary("kubectl", KUBERNETES, "k8s.io/kubernetes/cmd/kubectl", 25),
+        Binary("kubelet", KUBERNETES, "k8s.io/kubernetes/cmd/kubelet", 40),
+        Binary("kube-proxy", KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy", 15),
+        Binary("etcd", ETCD, "go.etcd.io/etcd/server/v3", 15),
+        # Named as the component it is, since kwokctl names pid and log files after it.
+        Binary("kwok-controller", KWOK, "sigs.k8s.io/kwok/cmd/kwok", 90),
+        Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 30),
+    )
+}
+CONTROL_PLANE = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "etcd",
+    "kwok-controller",
+    "kwokctl",
+)
+NODE = ("kubelet", "kube-proxy")
+
+GO_FLAGS = ("-trimpath", "-buildvcs=false")
+# Without cgo the build needs no C compiler and the result no library of this machine.
+GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOFLAGS": ""}
+
+
+def key_of(*parts: bytes) -> str:
+    """A short hash that differs when any part differs."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:12]
+
+
+def version_of(module: str, go_mod: str) -> str:
+    """The version that a go.mod pins MODULE at."""
+    found = re.search(rf"^(?:require )?\s*{re.escape(module)} (v\S+)", go_mod, re.MULTILINE)
+    if found is None:
+        raise Problem(f"go.mod does not pin {module}: add it with `go get -tool`.")
+    return found[1]
+
+
+@cache
+def go_version() -> str:
+    if shutil.which("go") is None:
+        raise Problem("Go is not on PATH: install Go 1.26 or newer, it builds Kubernetes here.")
+    # Asked in a module's folder, since its go.mod may select another toolchain.
+    asked = subprocess.run(
+        ["go", "env", "GOVERSION"],
+        cwd=KUBERNETES.folder,
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode:
+        raise Problem(f"Go does not work here: {asked.stderr.strip()}")
+    return asked.stdout.strip()
+
+
+def path(name: str) -> Path:
+    """The built binary NAME, built now if it is missing."""
+    build([name])
+    return BINARIES[name].path()
+
+
+def build(names: Iterable[str]) -> None:
+    """Build those of NAMES that are missing; one process builds at a time."""
+    wanted = [BINARIES[name] for name in names]
+    if all(binary.path().exists() for binary in wanted):
+        return
+    with paths.locked("build", "waiting for another build to finish …"):
+        for binary in wanted:
+            if not binary.path().exists():
+                _build(binary)
+
+
+def _build(binary: Binary) -> None:
+    say(f"building {binary.name} (once, about {binary.seconds} s) …")
+    target = binary.path()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    began = time.monotonic()
+    built = subprocess.run(
+        [
+            *("go", "build", *GO_FLAGS, "-ldflags", binary.module.ldflags()),
+            *("-o", str(unfinished), binary.package),
+        ],
+        cwd=binary.module.folder,
+        env=os.environ | GO_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    if built.returncode:
+        raise Problem(f"{binary.name} could not be built:\n{built.stderr.strip()[-2000:]}")
+    # Renamed when whole, so that a build cut short is never taken for a binary.
+    unfinished.rename(target)
+    say(f"built {binary.name} in {time.monotonic() - began:.0f} s")
