@@ -23,11 +23,11 @@ from kindless.say import say
 
 @dataclass(frozen=True)
 class Module:
-    """A folder of `tools/`, and the variable its programs read their version from, if any."""
+    """A folder of `tools/`, and the variables its programs read their version from."""
 
     name: str
     main: str
-    version_variable: str | None = None
+    version_variables: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -37,8 +37,8 @@ class Module:
         return version_of(self.main, (self.folder / "go.mod").read_text())
 
     def ldflags(self) -> str:
-        stamp = f" -X {self.version_variable}={self.version()}" if self.version_variable else ""
-        return "-s -w" + stamp
+        version = self.version()
+        return "".join(["-s -w", *(f" -X {name}={version}" for name in self.version_variables)])
 
     def directory(self) -> Path:
         """Where this module's binaries are kept, as pinned now."""
@@ -62,10 +62,12 @@ class Binary:
 
 
 KUBERNETES = Module(
-    "kubernetes", "k8s.io/kubernetes", "k8s.io/component-base/version.gitVersion"
+    "kubernetes",
+    "k8s.io/kubernetes",
+    ("k8s.io/component-base/version.gitVersion", "k8s.io/client-go/pkg/version.gitVersion"),
 )
 ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
-KWOK = Module("kwok", "sigs.k8s.io/kwok", "sigs.k8s.io/kwok/pkg/consts.Version")
+KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version",))
 
 BINARIES = {
     binary.name: binary

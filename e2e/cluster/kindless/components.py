@@ -2,9 +2,9 @@
 
     from kindless import components
 
-    components.kill("kind", "kube-apiserver")     # SIGKILL; returns when it is gone
-    components.start("kind", "kube-apiserver")    # its own command line again; returns when it serves
-    components.pid("kind", "kube-apiserver")      # None while it is down
+    components.kill("kind", "kube-apiserver")   # SIGKILL; returns when it is gone
+    components.start("kind", "kube-apiserver")  # the same command again; returns when it serves
+    components.pid("kind", "kube-apiserver")    # None while it is down
 
 Control plane: kube-apiserver, etcd, kube-controller-manager, kube-scheduler, kwok-controller.
 A real node's: containerd, kubelet, kube-proxy.

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -60,11 +59,12 @@ def configuration(cluster: Cluster, address: str | None) -> list[dict[str, Any]]
         # Alone, they need no election, and after a kill need not wait for a lease to run out.
         _patch("kube-controller-manager", {"leader-elect": "false"}),
         _patch("kube-scheduler", {"leader-elect": "false"}),
-        # kwokctl makes kwok manage all nodes, and it would fail a real node's pods.
+        # kwokctl makes kwok manage all nodes, and it would fail a real node's pods. With Leases, a
+        # kwok started again after a kill would wait 40 s for its former self's to run out.
         _patch(
             "kwok-controller",
             {"manage-nodes-with-annotation-selector": "kwok.x-k8s.io/node=fake"},
-            {"manage-all-nodes": "false"},
+            {"manage-all-nodes": "false", "node-lease-duration-seconds": "0"},
         ),
     ]
     stages = list(yaml.safe_load_all(paths.data("stages.yaml").read_text()))
@@ -157,12 +157,9 @@ def _fake_node(name: str, *, tainted: bool) -> dict[str, Any]:
 def _patch(
     component: str, added: dict[str, str], replaced: dict[str, str] | None = None
 ) -> dict[str, Any]:
+    arguments: list[dict[str, Any]]
     arguments = [{"key": key, "value": value} for key, value in added.items()]
     arguments += [
         {"key": key, "value": value, "override": True} for key, value in (replaced or {}).items()
     ]
     return {"name": component, "extraArgs": arguments}
-
-
-def logs(cluster: Cluster) -> Path:
-    return cluster.folder / "logs"

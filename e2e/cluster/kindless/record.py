@@ -11,8 +11,14 @@ from kindless import paths, processes
 from kindless.errors import Problem
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-PORTS = ("kube-apiserver", "etcd", "etcd-peer", "kube-controller-manager", "kube-scheduler")
-PORTS += ("kwok-controller",)
+PORTS = (
+    "kube-apiserver",
+    "etcd",
+    "etcd-peer",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kwok-controller",
+)
 
 
 @dataclass
@@ -83,7 +89,9 @@ def choose_ports(taken: Iterable[int]) -> dict[str, int]:
     try:
         return {name: next(free) for name in PORTS}
     except StopIteration:
-        raise Problem("There is no free TCP port from 21000 to 32000: end what uses them.") from None
+        raise Problem(
+            "There is no free TCP port from 21000 to 32000: end what uses them."
+        ) from None
 
 
 def _is_free(port: int) -> bool:
