@@ -110,8 +110,14 @@ def create(cluster: Cluster, address: str | None = None) -> None:
         raise Problem(f"The control plane did not start: {made.stdout.strip()[-2000:]}")
     for component in components.CONTROL_PLANE:
         components.wait_ready(cluster.name, component)
-    server = f"https://127.0.0.1:{cluster.ports['kube-apiserver']}"
-    content = kubeconfig.document(cluster.name, server, cluster.folder / "pki")
+    pki = cluster.folder / "pki"
+    content = kubeconfig.document(
+        cluster.name,
+        f"https://127.0.0.1:{cluster.ports['kube-apiserver']}",
+        authority=(pki / "ca.crt").read_bytes(),
+        certificate=(pki / "admin.crt").read_bytes(),
+        key=(pki / "admin.key").read_bytes(),
+    )
     kubeconfig.write(cluster.own_kubeconfig, content)
     # A pod is refused until its namespace's service account is there.
     kubectl_run(cluster, "wait", "--for=create", "serviceaccount/default", "--timeout=60s")

@@ -23,12 +23,10 @@ def default_file() -> Path:
     return Path(first) if first else Path.home() / ".kube" / "config"
 
 
-def document(cluster: str, server: str, pki: Path) -> dict[str, Any]:
+def document(
+    cluster: str, server: str, *, authority: bytes, certificate: bytes, key: bytes
+) -> dict[str, Any]:
     """A kubeconfig that holds its certificates, so that it works from anywhere."""
-
-    def encoded(file: str) -> str:
-        return base64.b64encode((pki / file).read_bytes()).decode()
-
     name = context_name(cluster)
     return {
         "apiVersion": "v1",
@@ -36,7 +34,7 @@ def document(cluster: str, server: str, pki: Path) -> dict[str, Any]:
         "clusters": [
             {
                 "name": name,
-                "cluster": {"server": server, "certificate-authority-data": encoded("ca.crt")},
+                "cluster": {"server": server, "certificate-authority-data": _encoded(authority)},
             }
         ],
         "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
@@ -45,12 +43,16 @@ def document(cluster: str, server: str, pki: Path) -> dict[str, Any]:
             {
                 "name": name,
                 "user": {
-                    "client-certificate-data": encoded("admin.crt"),
-                    "client-key-data": encoded("admin.key"),
+                    "client-certificate-data": _encoded(certificate),
+                    "client-key-data": _encoded(key),
                 },
             }
         ],
     }
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def merged(base: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import os
 import shutil
 import signal
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kindless import binaries, controlplane, kubeconfig, paths, processes, record, watcher
+from kindless import binaries, controlplane, kubeconfig, node, paths, processes, record, watcher
 from kindless.errors import Problem
 from kindless.record import Cluster
 from kindless.say import say
@@ -66,7 +67,7 @@ def delete(name: str, file: Path | None = None) -> bool:
     return there
 
 
-def _locked(name: str):  # type: ignore[no-untyped-def]
+def _locked(name: str) -> AbstractContextManager[None]:
     return paths.locked(
         f"cluster-{name}", f"waiting for another command on cluster '{name}' to finish …"
     )
@@ -95,9 +96,14 @@ def _reserve(wish: Wish) -> Cluster:
 
 def _fill(cluster: Cluster, wish: Wish) -> None:
     binaries.build(binaries.CONTROL_PLANE + (binaries.NODE if wish.real_node else ()))
+    if wish.real_node:
+        node.prepare(cluster)
     began = time.monotonic()
-    say(f"starting the control plane of '{cluster.name}' (about 5 s) …")
-    controlplane.create(cluster)
+    what = "a control plane and a node" if wish.real_node else "a control plane"
+    say(f"starting {what} for '{cluster.name}' (about {10 if wish.real_node else 5} s) …")
+    controlplane.create(cluster, node.ADDRESS if wish.real_node else None)
+    if wish.real_node:
+        node.start(cluster)
     if wish.fake_nodes:
         controlplane.add_fake_nodes(cluster, wish.fake_nodes)
     kubeconfig.add(wish.kubeconfig, kubeconfig.read(cluster.own_kubeconfig))
@@ -120,7 +126,11 @@ def _remove(name: str) -> bool:
     """End and remove all that is left of a cluster."""
     folder = paths.clusters() / name
     cluster = record.load(name)
+    if cluster is not None and cluster.real_node:
+        node.stop(cluster)
     processes.end_all(folder)
+    if cluster is not None and cluster.real_node:
+        node.remove(cluster)
     if cluster is not None and cluster.kubeconfig is not None:
         kubeconfig.remove(Path(cluster.kubeconfig), name)
     there = folder.exists()
