@@ -8,7 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from kindless import __version__, binaries, components, kubeconfig, lifecycle, record
+from kindless import (
+    __version__,
+    binaries,
+    components,
+    engine,
+    images,
+    kubeconfig,
+    lifecycle,
+    record,
+)
 from kindless.errors import Interrupted, Problem
 from kindless.say import say
 
@@ -83,8 +92,29 @@ def parser() -> argparse.ArgumentParser:
         component.add_argument("component", choices=[*components.CONTROL_PLANE, *components.NODE])
         component.set_defaults(run=function)
 
-    build = verbs.add_parser("build", help="build the binaries")
+    load = verbs.add_parser("load", help="load images").add_subparsers(required=True)
+    image = _named(load.add_parser("docker-image", help="give images to a cluster's node"))
+    image.add_argument("images", nargs="+", metavar="IMAGE")
+    image.set_defaults(run=_load)
+
+    build = verbs.add_parser("build", help="build the binaries, or an image")
     build.set_defaults(run=_build)
+    image = build.add_subparsers().add_parser("image", help="build an image")
+    image.add_argument("-t", "--tag", required=True)
+    image.add_argument("-f", "--file", type=Path, help="(Containerfile of the context)")
+    image.add_argument(
+        "--build-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help=f"BASE={images.BASE} makes that base image if it is not there",
+    )
+    image.add_argument("context", type=Path)
+    image.set_defaults(run=_build_image)
+
+    verbs.add_parser(
+        "which", help="the path of the kind to use: real kind where Docker is, else this"
+    ).set_defaults(run=_which)
 
     verbs.add_parser("version", help="show the version").set_defaults(run=_version)
     return top
@@ -151,6 +181,23 @@ def _start(arguments: argparse.Namespace) -> None:
 def _build(arguments: argparse.Namespace) -> None:
     binaries.build(binaries.BINARIES)
     say("all binaries are built")
+
+
+def _build_image(arguments: argparse.Namespace) -> None:
+    pairs = [given.partition("=") for given in arguments.build_arg]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise Problem(f"--build-arg {name} has no value: write NAME=VALUE.")
+    values = {name: value for name, _, value in pairs}
+    images.build(arguments.tag, arguments.context, values, arguments.file)
+
+
+def _load(arguments: argparse.Namespace) -> None:
+    images.load(record.existing(arguments.name), arguments.images)
+
+
+def _which(arguments: argparse.Namespace) -> None:
+    print(engine.kind_binary())
 
 
 def _version(arguments: argparse.Namespace) -> None:
