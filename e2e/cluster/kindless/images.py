@@ -22,9 +22,9 @@ PIP_VARIABLES = {
     "PIP_INDEX_URL": "index-url",
     "PIP_EXTRA_INDEX_URL": "extra-index-url",
     "PIP_TRUSTED_HOST": "trusted-host",
-    "PIP_DEFAULT_TIMEOUT": "timeout",
 }
-# Where every base image with certificates has them, so that mounting there leaves no trace.
+# Where Debian's pip and newer ones of its own look, and where every base image with certificates
+# has them, so that mounting there leaves no trace.
 CA_INSIDE = "/etc/ssl/certs/ca-certificates.crt"
 
 
@@ -79,12 +79,10 @@ def normalised(reference: str) -> str:
 
 
 def pip_settings(variables: Mapping[str, str]) -> str:
-    """A pip.conf that says what these variables say."""
+    """A pip.conf that says what these variables say; empty if they say nothing."""
     lines = [
         f"{key} = {variables[name]}" for name, key in PIP_VARIABLES.items() if name in variables
     ]
-    if ca_bundle(variables):
-        lines.append(f"cert = {CA_INSIDE}")
     return "\n".join(["[global]", *lines, ""]) if lines else ""
 
 

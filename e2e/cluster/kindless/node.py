@@ -126,8 +126,9 @@ def remove(cluster: Cluster) -> None:
         for family, table in (("ip", "kindless"), ("ip", "kube-proxy"), ("ip6", "kube-proxy")):
             # Adding it first makes deleting it right in any case.
             _system("nft", f"add table {family} {table}; delete table {family} {table}")
-    for leftover in Path("/var/lib/cni/results").glob("kindless-*"):
-        leftover.unlink(missing_ok=True)
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if f"{folder(cluster)}/" in result.read_text():
+            result.unlink()
     _remove_log_links(folder(cluster))
     _remove_cgroups()
     for file, before in cluster.restore.items():
