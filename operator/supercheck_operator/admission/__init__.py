@@ -1,0 +1,1 @@
+"""Admitting or refusing a new TestExecution, before it exists."""

@@ -1,0 +1,135 @@
+"""AdmissionReview in, AdmissionReview out: the envelope of the webhook. Pure.
+
+https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from supercheck_operator.resources import GROUP, TestExecution
+
+API_VERSION: Final = "admission.k8s.io/v1"
+KIND: Final = "AdmissionReview"
+
+Raw = dict[str, Any]
+
+
+class MalformedReviewError(ValueError):
+    """Not a review that this webhook can answer; its text says what is wrong with it."""
+
+
+class InvalidExecutionError(ValueError):
+    """The review is fine, the TestExecution in it is not; its text names the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Somebody wants to create a TestExecution."""
+
+    request: str
+    """UID of the review, which its answer must carry."""
+    namespace: str
+    dry_run: bool
+    raw: Raw
+
+    @property
+    def uid(self) -> str:
+        """UID that the object will have: the API server gives it before it asks."""
+        return str(self.raw["metadata"]["uid"])
+
+    def execution(self) -> TestExecution:
+        """The object, in our types. Raises InvalidExecutionError.
+
+        The API server has held it against the schema already; this is for what reaches the
+        webhook without, and for what no schema can say.
+        """
+        metadata = self.raw["metadata"] | {"namespace": self.namespace}
+        try:
+            execution = TestExecution.model_validate(self.raw | {"metadata": metadata})
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise InvalidExecutionError(f"{field}: {first['msg']}") from error
+        names = [test.name for test in execution.spec.tests]
+        if len(set(names)) < len(names):
+            raise InvalidExecutionError("spec.tests: names must be unique")
+        if execution.spec.retry is not None and execution.spec.retry.limit > 0:
+            raise InvalidExecutionError(
+                "spec.retry: retries are not available in this version; omit it or set limit to 0"
+            )
+        return execution
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the API server is told; ``code`` and ``reason`` become those of its own answer."""
+
+    allowed: bool
+    code: int = 200
+    reason: str = ""
+    message: str = ""
+    retry_after_seconds: int = 0
+
+    def envelope(self, request: str) -> Raw:
+        response: Raw = {"uid": request, "allowed": self.allowed}
+        if not self.allowed:
+            status: Raw = {
+                "status": "Failure",
+                "code": self.code,
+                "reason": self.reason,
+                "message": self.message,
+            }
+            if self.retry_after_seconds:
+                status["details"] = {"retryAfterSeconds": self.retry_after_seconds}
+            response["status"] = status
+        return {"apiVersion": API_VERSION, "kind": KIND, "response": response}
+
+
+def parse(body: bytes) -> Submission | str:
+    """The submission in a review, or the UID of a review about something that is none of ours.
+
+    Raises MalformedReviewError.
+    """
+    try:
+        review = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise MalformedReviewError("The body is not JSON.") from error
+    if not isinstance(review, dict) or review.get("kind") != KIND:
+        raise MalformedReviewError(f"The body is not an {KIND}.")
+    if review.get("apiVersion") != API_VERSION:
+        raise MalformedReviewError(f"The {KIND} is not of {API_VERSION}.")
+    request = review.get("request")
+    if not isinstance(request, dict):
+        raise MalformedReviewError(f"The {KIND} has no request.")
+    uid = request.get("uid")
+    if not isinstance(uid, str) or not uid:
+        raise MalformedReviewError("The request has no uid.")
+    kind = request.get("kind")
+    if not isinstance(kind, dict) or (kind.get("group"), kind.get("kind")) != (
+        GROUP,
+        "TestExecution",
+    ):
+        raise MalformedReviewError("The request is not about a TestExecution.")
+    if request.get("operation") != "CREATE" or request.get("subResource"):
+        return uid
+    return _submission(uid, request)
+
+
+def _submission(uid: str, request: Raw) -> Submission:
+    raw, namespace = request.get("object"), request.get("namespace")
+    if not isinstance(raw, dict) or not isinstance(raw.get("metadata"), dict):
+        raise MalformedReviewError("The request has no object.")
+    object_uid = raw["metadata"].get("uid")
+    if not isinstance(object_uid, str) or not object_uid:
+        raise MalformedReviewError("The object has no metadata.uid.")
+    if not isinstance(namespace, str) or not namespace:
+        raise MalformedReviewError("The request has no namespace.")
+    dry_run = request.get("dryRun", False)
+    if not isinstance(dry_run, bool):
+        raise MalformedReviewError("The request's dryRun is neither true nor false.")
+    return Submission(uid, namespace, dry_run, raw)

@@ -1,0 +1,364 @@
+"""One level-based reconcile per queue: look at what changed, then start what may start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from supercheck_operator.controller.world import Kind, Raw, Run, World
+from supercheck_operator.execution.assess import Assessment, Defaults, Refusal, assess
+from supercheck_operator.execution.launch import Launched, Launcher
+from supercheck_operator.kube import (
+    EXECUTIONS,
+    JOBS,
+    PODS,
+    ConflictError,
+    InvalidError,
+    Kube,
+    KubeError,
+    NotFoundError,
+)
+from supercheck_operator.ledger.contract import Ledger, State
+from supercheck_operator.queueing.queue import Queue, Queues
+from supercheck_operator.reporting import status
+from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.resources import (
+    LABEL_EXECUTION_UID,
+    ExecutionQueue,
+    TestExecution,
+)
+from supercheck_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_RETRY_DELAY: Final = 1.0
+_LAUNCHERS: Final = 32
+"""Jobs being created at once; more would only wait in the API server."""
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """Decides and acts for every queue. ``spawn`` starts a task whose failure ends the process."""
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        ledger: Ledger,
+        queues: Queues,
+        settings: Settings,
+        metrics: Metrics,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.world = World()
+        self.queues = queues
+        self.steps = 0
+        """How many reconciles were done: a measure of progress."""
+        self._kube = kube
+        self._launcher = Launcher(kube)
+        self._launch_limit = asyncio.Semaphore(_LAUNCHERS)
+        self._ledger = ledger
+        self._settings = settings
+        self._metrics = metrics
+        self._spawn = spawn
+        self._now = now
+        self._defaults = Defaults(settings.execution_timeout, settings.max_concurrent_tests)
+        self._dirty: defaultdict[str, set[str]] = defaultdict(set)
+        self._signals: dict[str, asyncio.Event] = {}
+        self._written: dict[str, datetime] = {}
+        self._under_way: set[str] = set()
+        self._alarms: dict[str, asyncio.TimerHandle] = {}
+        self._freed: defaultdict[str, deque[float]] = defaultdict(deque)
+        self._handoffs: dict[str, float] = {}
+        self._held = True
+
+    # What has been seen --------------------------------------------------------------------------
+
+    def observe(self, kind: Kind, raw: Raw, *, deleted: bool = False) -> None:
+        """Take over what a watch or a response shows; look again at what it concerns."""
+        run = self.world.observe(kind, raw, deleted=deleted)
+        if run is not None:
+            self.touch(run)
+        elif kind is Kind.EXECUTION and (deleted or self.world.get(raw["metadata"]["uid"]) is None):
+            # Over before anything was seen of it: what it has reserved is free again.
+            self._spawn(self._ledger.release(raw["metadata"]["uid"], raw["spec"]["queue"]))
+
+    def observe_queue(self, raw: Raw, *, deleted: bool = False) -> None:
+        before = self.queues.get(raw["metadata"]["name"]).spec
+        queue = self.queues.observe(ExecutionQueue.model_validate(raw), deleted=deleted)
+        if queue.spec != before:
+            self.touch_queue(queue)
+
+    def touch(self, run: Run) -> None:
+        """Look again at ``run``."""
+        self._dirty[run.queue].add(run.uid)
+        self._signal(run.queue)
+
+    def touch_queue(self, queue: Queue) -> None:
+        """Look again at everything in ``queue``: its spec has changed."""
+        self._dirty[queue.name] |= {run.uid for run in self.world if run.queue == queue.name}
+        self._signal(queue.name)
+
+    def release_hold(self) -> None:
+        """Begin to act: everything that exists has been seen."""
+        self._held = False
+        for name in self._dirty:
+            self._signal(name)
+
+    def _signal(self, name: str) -> None:
+        if self._held:
+            return
+        if name not in self._signals:
+            self._signals[name] = asyncio.Event()
+            self._spawn(self._loop(name))
+        self._signals[name].set()
+
+    # The loop ------------------------------------------------------------------------------------
+
+    async def _loop(self, name: str) -> None:
+        queue, signal = self.queues.get(name), self._signals[name]
+        while True:
+            await signal.wait()
+            signal.clear()
+            await self.reconcile(queue)
+
+    async def reconcile(self, queue: Queue) -> None:
+        dirty, self._dirty[queue.name] = self._dirty[queue.name], set()
+        for uid in dirty:
+            run = self.world.get(uid)
+            if run is not None:
+                await self._look(queue, run)
+        await self._start(queue)
+        self.steps += 1
+
+    async def _start(self, queue: Queue) -> None:
+        while queue.spec is not None:
+            limits = self._settings.limits(queue.spec)
+            entry = queue.next(limits.running, limits.namespace_running)
+            if entry is None:
+                break
+            run = self.world.get(entry.uid)
+            if run is None:  # nothing is known of it any more; it must not block the line
+                queue.put_aside(entry.uid)
+                continue
+            run.started = True  # the claim: it counts before its Job is asked for
+            waited = self._now() - datetime.fromisoformat(entry.created)
+            self._metrics.queue_wait.labels(queue.name).observe(max(0, waited.total_seconds()))
+            if self._freed[queue.name]:
+                self._handoffs[run.uid] = self._freed[queue.name].popleft()
+            await self._look(queue, run)
+        if not queue.waiting:
+            self._freed[queue.name].clear()
+
+    async def _look(self, queue: Queue, run: Run) -> None:
+        """Assess ``run``, count it as what it is, and do what its assessment asks for."""
+        assessment = self._assess(queue, run)
+        await self._settle(queue, run)
+        if run.proving:
+            self._once(f"prove {run.uid}", partial(self._prove, run))
+        if assessment is None:
+            return
+        for test in assessment.launch:
+            run.launching[test] = ""
+            self._spawn(self._launch(run, test))
+        for test in assessment.stop:
+            self._once(f"stop {run.uid} {test}", partial(self._stop, run, test))
+        self._report(queue, run, assessment)
+
+    def _assess(self, queue: Queue, run: Run) -> Assessment | None:
+        evidence = run.evidence(self._now(), self._defaults, drained=queue.drained)
+        if evidence is None:
+            return None
+        if run.verdict is not None and not evidence.execution.status.phase.final:
+            return run.verdict
+        assessment = assess(evidence)
+        if assessment.phase.final and not evidence.execution.status.phase.final:
+            run.verdict = assessment
+        return assessment
+
+    async def _settle(self, queue: Queue, run: Run) -> None:
+        """Queue and ledger count ``run`` as what it is now."""
+        holder = run.holder
+        freed = queue.runs(run.uid) and (holder is None or holder.state is not State.RUNNING)
+        match holder.state if holder else None:
+            case State.RUNNING:
+                queue.put_running(run.uid, run.namespace)
+            case State.WAITING:
+                queue.put_waiting(run.entry())
+            case _:
+                queue.put_aside(run.uid)
+        if holder is None:
+            await self._ledger.release(run.uid, run.queue)
+            if run.over and run.uid not in self._under_way:
+                self._forget(run)
+        else:
+            await self._ledger.hold(holder)
+        if freed and queue.waiting:
+            self._freed[queue.name].append(time.monotonic())
+
+    def _forget(self, run: Run) -> None:
+        self.world.forget(run)
+        self._written.pop(run.uid, None)
+        self._handoffs.pop(run.uid, None)
+        if alarm := self._alarms.pop(run.uid, None):
+            alarm.cancel()
+
+    # What is done --------------------------------------------------------------------------------
+
+    def _once(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do ``work`` unless the same is being done already."""
+        if key in self._under_way:
+            return
+        self._under_way.add(key)
+
+        async def guarded() -> None:
+            try:
+                await work()
+            finally:
+                self._under_way.discard(key)
+
+        self._spawn(guarded())
+
+    async def _launch(self, run: Run, test: str) -> None:
+        execution = run.execution
+        if execution is None:
+            del run.launching[test]
+            self.touch(run)
+            return
+        spec = next(each for each in execution.spec.tests if each.name == test)
+
+        def hindered(message: str) -> None:
+            logger.warning("cannot create the Job of %s/%s: %s", run.namespace, test, message)
+            run.launching[test] = message
+            self.touch(run)
+
+        async with self._launch_limit:
+            outcome = await self._launcher.launch(
+                execution,
+                spec,
+                wanted=lambda: run.execution is not None and not run.final,
+                hindered=hindered,
+                give_up_after=execution.spec.start_timeout_seconds,
+            )
+        del run.launching[test]
+        match outcome:
+            case Launched(job):
+                self.world.observe(Kind.JOB, job)
+                freed_at = self._handoffs.pop(run.uid, None)
+                if freed_at is not None:
+                    handoff = time.monotonic() - freed_at
+                    self._metrics.handoff.labels(run.queue).observe(handoff)
+            case Refusal():
+                run.refused[test] = outcome
+        self.touch(run)
+
+    async def _stop(self, run: Run, test: str) -> None:
+        """Delete the Job of ``test``; its pod, and so its slot, goes when it goes."""
+        job = run.jobs.get(test)
+        if job is None or job.gone or job.id.deleting:
+            return
+        try:
+            await self._kube.delete(JOBS, job.id.name, job.id.namespace, uid=job.id.uid)
+        except KubeError as error:
+            logger.warning("cannot delete Job %s/%s: %s", job.id.namespace, job.id.name, error)
+            await asyncio.sleep(_RETRY_DELAY)
+            self.touch(run)
+
+    async def _prove(self, run: Run) -> None:
+        """Whether a pod exists of a Job that vanished before any was seen: ask, do not guess."""
+        try:
+            pods, _ = await self._kube.list(
+                PODS, namespace=run.namespace, labels=f"{LABEL_EXECUTION_UID}={run.uid}"
+            )
+        except KubeError as error:
+            logger.warning("cannot list the pods of %s: %s", run.uid, error)
+            await asyncio.sleep(_RETRY_DELAY)
+        else:
+            for pod in pods:
+                self.world.observe(Kind.POD, pod)
+            run.proving = False
+        self.touch(run)
+
+    def _report(self, queue: Queue, run: Run, assessment: Assessment) -> None:
+        """Write the status when it is due, or look again when it will be."""
+        assert run.execution is not None
+        now = self._now()
+        due = status.due(run.execution, assessment, now=now, written=self._written.get(run.uid))
+        if due is not None and due <= now:
+            self._once(run.uid, partial(self._write, queue, run))
+            due = None
+        times = [at for at in (due, assessment.look_again) if at is not None]
+        self._wake(run, min(times) - now if times else None)
+
+    def _wake(self, run: Run, delay: timedelta | None) -> None:
+        if alarm := self._alarms.pop(run.uid, None):
+            alarm.cancel()
+        if delay is not None:
+            loop = asyncio.get_running_loop()
+            seconds = max(0.0, delay.total_seconds())
+            self._alarms[run.uid] = loop.call_later(seconds, self.touch, run)
+
+    async def _write(self, queue: Queue, run: Run) -> None:
+        """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
+        execution = run.execution
+        assessment = self._assess(queue, run)
+        if execution is None or assessment is None or execution.status.phase.final:
+            return
+        now = self._now()
+        metadata = execution.metadata
+        body = {
+            "metadata": {"resourceVersion": str(metadata.resource_version), "uid": metadata.uid},
+            "status": status.execution_status(execution, assessment, now),
+        }
+        try:
+            written = await self._kube.patch(
+                EXECUTIONS, metadata.name, body, namespace=metadata.namespace, subresource="status"
+            )
+        except (ConflictError, InvalidError) as error:
+            await self._reread(run, error)
+        except NotFoundError:
+            await asyncio.sleep(_RETRY_DELAY)  # deleted: the watch or the sweep will tell
+        except KubeError as error:
+            logger.warning("cannot write the status of %s: %s", metadata.name, error)
+            await asyncio.sleep(_RETRY_DELAY)
+        else:
+            self._written[run.uid] = now
+            self.world.observe(Kind.EXECUTION, written)
+            if assessment.phase.final:
+                self._count_end(execution, assessment)
+        # Whatever came of it, the next look decides; until then nobody else writes.
+        self._under_way.discard(run.uid)
+        self.touch(run)
+
+    async def _reread(self, run: Run, error: KubeError) -> None:
+        """Somebody wrote in between: take over what is there now."""
+        assert run.execution is not None
+        metadata = run.execution.metadata
+        try:
+            newest = await self._kube.get(EXECUTIONS, metadata.name, metadata.namespace)
+        except KubeError:
+            await asyncio.sleep(_RETRY_DELAY)
+            return
+        same = int(newest["metadata"]["resourceVersion"]) == metadata.resource_version
+        if same or newest["metadata"]["uid"] != metadata.uid:
+            logger.warning("status of %s refused: %s", metadata.name, error)
+            await asyncio.sleep(_RETRY_DELAY)
+        else:
+            self.world.observe(Kind.EXECUTION, newest)
+
+    def _count_end(self, execution: TestExecution, assessment: Assessment) -> None:
+        queue, phase = execution.spec.queue, assessment.phase.value
+        self._metrics.executions_finished.labels(queue, phase, assessment.reason or "").inc()
+        if assessment.started_at and assessment.completed_at:
+            took = assessment.completed_at - assessment.started_at
+            self._metrics.execution_duration.labels(queue, phase).observe(took.total_seconds())

@@ -1,0 +1,129 @@
+"""Watches are distrusted: every half minute everything is listed and compared.
+
+A watch that lists again after 410 Gone never tells what was deleted in the gap, and a reservation
+whose create came to nothing has no event at all. Both are found here, by consistent LISTs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from supercheck_operator.controller.reconcile import Reconciler, utc_now
+from supercheck_operator.controller.world import Kind, Raw, parse_execution
+from supercheck_operator.execution.retention import expired
+from supercheck_operator.kube import (
+    EXECUTIONS,
+    JOBS,
+    PODS,
+    QUEUES,
+    AlreadyExistsError,
+    Kube,
+    KubeError,
+    Resource,
+)
+from supercheck_operator.ledger.contract import Ledger
+from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.resources import API_VERSION, DEFAULT_QUEUE, LABEL_EXECUTION_UID
+
+logger = logging.getLogger(__name__)
+
+_ORDER: Final = ((Kind.JOB, JOBS), (Kind.POD, PODS), (Kind.EXECUTION, EXECUTIONS))
+"""Executions last: a finished one is remembered only if something of it still lives."""
+_FIRST_INTERVAL: Final = 5.0
+"""Seconds to the second sweep, which finds what was deleted before the watches began."""
+
+
+class Sweeper:
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        reconciler: Reconciler,
+        ledger: Ledger,
+        metrics: Metrics,
+        interval: float,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._kube = kube
+        self._reconciler = reconciler
+        self._ledger = ledger
+        self._metrics = metrics
+        self._interval = interval
+        self._now = now
+        self._last_version = 0
+        self.last_success = 0.0
+        """Monotonic time of the last complete sweep; 0 before the first."""
+
+    async def run(self) -> None:
+        """Sweep for ever; an API server that does not answer is waited for."""
+        delay = _FIRST_INTERVAL
+        while True:
+            await asyncio.sleep(delay)
+            delay = self._interval
+            try:
+                await self.sweep()
+            except KubeError as error:
+                logger.warning("sweep not complete: %s", error)
+                delay = min(self._interval, _FIRST_INTERVAL)
+
+    async def sweep(self) -> None:
+        """Make everything known what the API server has. Raises KubeError."""
+        began = time.monotonic()
+        first = not self.last_success
+        world, queues = self._reconciler.world, self._reconciler.queues
+        raw_queues, version = await self._kube.list(QUEUES)
+        for raw in raw_queues:
+            self._reconciler.observe_queue(raw)
+        for queue in queues.missing({raw["metadata"]["name"] for raw in raw_queues}, version):
+            self._reconciler.touch_queue(queue)
+        executions: Mapping[str, Raw] = {}
+        for kind, resource in _ORDER:
+            executions, version = await self._list(resource)
+            for raw in executions.values():
+                run = world.observe(kind, raw)
+                if run is not None:
+                    self._reconciler.touch(run)
+            for run in world.missing(kind, executions, version):
+                self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
+                logger.warning("a %s of %s went unseen", kind.value, run.uid)
+                self._reconciler.touch(run)
+        found = {run.uid: holder for run in world if (holder := run.holder)}
+        corrections = await self._ledger.reconcile(found, listed_at=began)
+        for name, count in corrections.items():
+            self._metrics.ledger_corrections.labels(name).inc(count)
+        world.clear_graves(self._last_version)
+        self._last_version = version
+        self.last_success = time.monotonic()
+        await self._create_default_queue()
+        if not first:
+            await self._remove_expired(executions)
+
+    async def _list(self, resource: Resource) -> tuple[dict[str, Raw], int]:
+        labels = "" if resource is EXECUTIONS else LABEL_EXECUTION_UID
+        items, version = await self._kube.list(resource, labels=labels)
+        return {item["metadata"]["uid"]: item for item in items}, version
+
+    async def _create_default_queue(self) -> None:
+        if self._reconciler.queues.get(DEFAULT_QUEUE).resource is not None:
+            return
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": "ExecutionQueue",
+            "metadata": {"name": DEFAULT_QUEUE},
+        }
+        try:
+            self._reconciler.observe_queue(await self._kube.create(QUEUES, body))
+        except AlreadyExistsError:
+            return
+
+    async def _remove_expired(self, raw: Mapping[str, Raw]) -> None:
+        queues = self._reconciler.queues
+        history = {queue.name: queue.spec.history for queue in queues if queue.spec}
+        for execution in expired(map(parse_execution, raw.values()), history, self._now()):
+            metadata = execution.metadata
+            await self._kube.delete(EXECUTIONS, metadata.name, metadata.namespace, uid=metadata.uid)

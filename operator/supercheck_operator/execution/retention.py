@@ -1,0 +1,48 @@
+"""Which finished executions are no longer kept. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+from supercheck_operator.execution.observed import parse_time
+from supercheck_operator.resources import History, Phase, TestExecution
+
+
+def expired(
+    executions: Iterable[TestExecution],
+    history: Mapping[str, History | None],
+    now: datetime,
+) -> list[TestExecution]:
+    """Finished executions past their own TTL, or beyond what their queue keeps per namespace.
+
+    ``history`` is by queue. A newer execution is kept rather than an older one; everything that
+    did not pass counts as failed.
+    """
+    over: list[TestExecution] = []
+    kept: defaultdict[tuple[str, str, bool], int] = defaultdict(int)
+    finished = (e for e in executions if e.status.phase.final)
+    for execution in sorted(finished, key=_completed, reverse=True):
+        passed = execution.status.phase is Phase.PASSED
+        place = (execution.spec.queue, execution.metadata.namespace, passed)
+        kept[place] += 1
+        if _past_ttl(execution, now) or kept[place] > _limit(history, execution.spec.queue, passed):
+            over.append(execution)
+    return over
+
+
+def _completed(execution: TestExecution) -> str:
+    return execution.status.completed_at or execution.metadata.creation_timestamp
+
+
+def _past_ttl(execution: TestExecution, now: datetime) -> bool:
+    ttl = execution.spec.ttl_seconds_after_finished
+    completed = parse_time(execution.status.completed_at)
+    return ttl is not None and completed is not None and completed + timedelta(seconds=ttl) <= now
+
+
+def _limit(history: Mapping[str, History | None], queue: str, passed: bool) -> float:
+    limits = history.get(queue)
+    limit = (limits.passed if passed else limits.failed) if limits else None
+    return float("inf") if limit is None else limit

@@ -1,0 +1,284 @@
+"""The Kubernetes API as this project uses it: raw objects in, raw objects out, one error tree.
+
+Typed client models cost more than the requests themselves here, so only the transport, the
+authentication and the configuration of the ``kubernetes`` client are used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import aiohttp
+import yaml
+from kubernetes.aio import client, config
+
+from supercheck_operator.resources import GROUP, VERSION
+
+Raw = dict[str, Any]
+
+REQUEST_TIMEOUT: Final = 10.0
+"""Seconds for any request but a LIST."""
+_LIST_TIMEOUT: Final = 60.0
+_PAGE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource of the API, by its place in the URL."""
+
+    group: str
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    def url(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if self.namespaced and namespace:
+            parts += ["namespaces", namespace]
+        parts += [self.plural, *([name] if name else []), *([subresource] if subresource else [])]
+        return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+EXECUTIONS: Final = Resource(GROUP, VERSION, "testexecutions")
+QUEUES: Final = Resource(GROUP, VERSION, "executionqueues", namespaced=False)
+JOBS: Final = Resource("batch", "v1", "jobs")
+PODS: Final = Resource("", "v1", "pods")
+CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
+NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
+CRDS: Final = Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", namespaced=False)
+WEBHOOKS: Final = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", namespaced=False
+)
+TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", namespaced=False)
+ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
+)
+
+
+class KubeError(Exception):
+    """A request to the API server did not succeed; its text is the API server's message."""
+
+
+class UnreachableError(KubeError):
+    """No answer, or none that tells whether the request was carried out."""
+
+
+class AnsweredError(KubeError):
+    """The API server said no."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same request may succeed later although nothing of it changes."""
+        return self.status in (401, 408, 429) or self.status >= 500
+
+
+class NotFoundError(AnsweredError):
+    """404."""
+
+
+class AlreadyExistsError(AnsweredError):
+    """409 for a name that is taken."""
+
+
+class ConflictError(AnsweredError):
+    """409 for a resourceVersion that is not the newest."""
+
+
+class InvalidError(AnsweredError):
+    """400 or 422: the object itself is refused."""
+
+
+class ConfigError(Exception):
+    """The kubeconfig, or the service account, cannot be used; its text is one sentence."""
+
+
+async def configuration(
+    kubeconfig: Path | None, context: str | None, *, in_cluster: bool
+) -> client.Configuration:
+    """Where the API server is and who we are to it. Raises ConfigError."""
+    loaded = client.Configuration()
+    try:
+        if in_cluster:
+            config.load_incluster_config(client_configuration=loaded)
+        else:
+            await config.load_kube_config(
+                config_file=str(kubeconfig) if kubeconfig else None,
+                context=context,
+                client_configuration=loaded,
+                persist_config=False,
+            )
+    except (config.ConfigException, OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        told = " ".join(str(error).split()).rstrip(".")
+        if in_cluster:
+            raise ConfigError(
+                f"Not in a cluster, use --local with a kubeconfig: {told}."
+            ) from error
+        where = kubeconfig or "$KUBECONFIG or ~/.kube/config"
+        raise ConfigError(f"The kubeconfig ({where}) cannot be used: {told}.") from error
+    return loaded
+
+
+class Kube:
+    """A client. ``on_write`` is told verb and resource of every request that may change something.
+
+    Every call raises a KubeError when it does not succeed.
+    """
+
+    def __init__(
+        self,
+        where: client.Configuration,
+        *,
+        user_agent: str,
+        on_write: Callable[[str, str], None] = lambda _verb, _resource: None,
+    ) -> None:
+        where.connection_pool_maxsize = 64
+        self.configuration = where
+        self._api = client.ApiClient(where)
+        self._api.user_agent = user_agent
+        self._on_write = on_write
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def get(self, resource: Resource, name: str, namespace: str = "") -> Raw:
+        return await self._request("GET", resource.url(namespace, name))
+
+    async def list(
+        self, resource: Resource, *, namespace: str = "", labels: str = ""
+    ) -> tuple[list[Raw], int]:
+        """Every object and the list's resourceVersion, by a consistent read.
+
+        https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
+        """
+        items: list[Raw] = []
+        query = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
+        while True:
+            page = await self._request(
+                "GET", resource.url(namespace), query=query, timeout=_LIST_TIMEOUT
+            )
+            items += page["items"]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items, int(page["metadata"]["resourceVersion"])
+            query["continue"] = token
+
+    async def create(self, resource: Resource, body: Raw, *, dry_run: bool = False) -> Raw:
+        """Create ``body``; with ``dry_run`` only ask whether it could be, unknown fields included."""
+        query = {"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {}
+        if not dry_run:
+            self._on_write("create", resource.plural)
+        namespace = body["metadata"].get("namespace", "")
+        return await self._request("POST", resource.url(namespace), query=query, body=body)
+
+    async def ask(self, resource: Resource, body: Raw) -> Raw:
+        """Create a review: an object that is an answer and is stored nowhere."""
+        return await self._request("POST", resource.url(), body={"metadata": {}} | body)
+
+    async def patch(
+        self,
+        resource: Resource,
+        name: str,
+        body: Raw,
+        *,
+        namespace: str = "",
+        subresource: str = "",
+    ) -> Raw:
+        """JSON merge patch (RFC 7396); a resourceVersion in ``body`` makes it conditional."""
+        self._on_write("patch", resource.plural)
+        return await self._request(
+            "PATCH",
+            resource.url(namespace, name, subresource),
+            body=body,
+            content_type="application/merge-patch+json",
+        )
+
+    async def apply(self, resource: Resource, body: Raw, *, manager: str) -> Raw:
+        """Server-side apply of ``body``, taking over its fields."""
+        self._on_write("apply", resource.plural)
+        metadata = body["metadata"]
+        return await self._request(
+            "PATCH",
+            resource.url(metadata.get("namespace", ""), metadata["name"]),
+            query={"fieldManager": manager, "force": "true"},
+            body=body,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def delete(self, resource: Resource, name: str, namespace: str, *, uid: str) -> None:
+        """Delete that very object and, in the background, what it owns; absent is success."""
+        self._on_write("delete", resource.plural)
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        try:
+            await self._request("DELETE", resource.url(namespace, name), body=body)
+        except (NotFoundError, ConflictError):
+            return
+
+    async def version(self) -> str:
+        """The API server's version, such as v1.36.3."""
+        return str((await self._request("GET", "/version"))["gitVersion"])
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Raw | None = None,
+        content_type: str = "application/json",
+        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - it is the transport's own
+    ) -> Raw:
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": content_type,
+            "User-Agent": self._api.user_agent,
+        }
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
+        full_url = self.configuration.host + url + (f"?{urlencode(query)}" if query else "")
+        async with _transport_errors(method, url):
+            response = await self._api.rest_client.request(
+                method,
+                full_url,
+                headers=headers,
+                body=body,
+                _request_timeout=aiohttp.ClientTimeout(total=timeout),
+            )
+            content = await response.read()
+        if response.status >= 400:
+            raise _answered(response.status, content)
+        parsed: Raw = json.loads(content)
+        return parsed
+
+
+@asynccontextmanager
+async def _transport_errors(method: str, url: str) -> AsyncIterator[None]:
+    try:
+        yield
+    except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        told = str(error) or "no answer in time"
+        raise UnreachableError(f"{method} {url}: {told}") from error
+
+
+def _answered(status: int, content: bytes) -> AnsweredError:
+    try:
+        answer: Raw = json.loads(content)
+        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = "", content.decode(errors="replace")[:500]
+    kind: type[AnsweredError] = {
+        404: NotFoundError,
+        409: AlreadyExistsError if reason == "AlreadyExists" else ConflictError,
+        400: InvalidError,
+        422: InvalidError,
+    }.get(status, AnsweredError)
+    return kind(status, reason, message or f"HTTP {status}")

@@ -1,0 +1,1 @@
+"""Who occupies capacity. The webhook reserves, the controller holds and releases."""

@@ -1,0 +1,70 @@
+"""How much room a queue has: limits and counts → stats and the admission decision. Pure.
+
+The counting is that of the contract: what waits but fits free running slots is about to start, so
+it counts as running; what exceeds them counts as queued. Nothing is clamped: a capacity lowered
+below what runs shows as 5/2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a queue allows in all, and each namespace within it (None: no cap of its own)."""
+
+    running: int
+    queued: int
+    namespace_running: int | None = None
+    namespace_queued: int | None = None
+    held: bool = False
+    """Nothing new starts, so a free slot is no room for anyone."""
+
+    def of_namespace(self) -> Limits | None:
+        """The limits of one namespace; None when it may queue as much as the queue may."""
+        if self.namespace_queued is None:
+            return None
+        running = self.running if self.namespace_running is None else self.namespace_running
+        return Limits(running=running, queued=self.namespace_queued, held=self.held)
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Executions by what they do; ``parked`` ones are suspended: they wait and will not start."""
+
+    running: int = 0
+    waiting: int = 0
+    parked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The four figures users see."""
+
+    running: int
+    running_capacity: int
+    queued: int
+    queued_capacity: int
+
+
+def stats(occupancy: Occupancy, limits: Limits) -> Stats:
+    """The figures of ``occupancy`` as the contract counts them."""
+    free = 0 if limits.held else max(0, limits.running - occupancy.running)
+    starting = min(free, occupancy.waiting)
+    return Stats(
+        running=occupancy.running + starting,
+        running_capacity=limits.running,
+        queued=occupancy.waiting - starting + occupancy.parked,
+        queued_capacity=limits.queued,
+    )
+
+
+def full(occupancy: Occupancy, limits: Limits, *, parked: bool = False) -> bool:
+    """Whether one more finds neither a free running slot nor a place in the queue.
+
+    One that is ``parked`` cannot use a running slot: it needs a place in the queue.
+    """
+    now = stats(occupancy, limits)
+    slot_is_free = not parked and not limits.held and now.running < now.running_capacity
+    return not slot_is_free and now.queued >= now.queued_capacity

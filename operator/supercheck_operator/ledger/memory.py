@@ -1,0 +1,118 @@
+"""The ledger of a single process. Every call is atomic: it runs between two awaits."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from supercheck_operator.ledger.capacity import Limits, Occupancy, full, stats
+from supercheck_operator.ledger.contract import (
+    CREATE_TIMEOUT,
+    Answer,
+    Holder,
+    LedgerUnavailableError,
+    Reservation,
+    State,
+)
+
+
+@dataclass(slots=True)
+class _Book:
+    """One queue: counts by namespace and state, kept so that no call ever counts."""
+
+    by_namespace: defaultdict[str, Counter[State]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    total: Counter[State] = field(default_factory=Counter)
+
+    def add(self, holder: Holder, amount: int) -> None:
+        self.total[holder.state] += amount
+        counts = self.by_namespace[holder.namespace]
+        counts[holder.state] += amount
+        if not any(counts.values()):
+            del self.by_namespace[holder.namespace]
+
+
+class MemoryLedger:
+    """Closed until its first ``reconcile``."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._holders: dict[str, Holder] = {}
+        self._reserved_at: dict[str, float] = {}
+        self._books: defaultdict[str, _Book] = defaultdict(_Book)
+        self._open = False
+
+    async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
+        self._must_be_open()
+        book = self._books[wanted.queue]
+        whole = _occupancy(book.total)
+        figures = stats(whole, limits)
+        if wanted.uid in self._holders:
+            return Answer(admitted=True, stats=figures)
+        if full(whole, limits, parked=wanted.parked):
+            return Answer(admitted=False, stats=figures)
+        if (share := limits.of_namespace()) is not None:
+            part = _occupancy(book.by_namespace.get(wanted.namespace, Counter()))
+            if full(part, share, parked=wanted.parked):
+                refused = stats(part, share)
+                return Answer(admitted=False, stats=refused, namespace=wanted.namespace)
+        if not dry_run:
+            self._put(wanted.holder())
+            self._reserved_at[wanted.uid] = self._monotonic()
+        return Answer(admitted=True, stats=figures)
+
+    async def occupancy(self, queue: str) -> Occupancy:
+        self._must_be_open()
+        book = self._books.get(queue)
+        return _occupancy(book.total) if book else Occupancy()
+
+    async def hold(self, holder: Holder) -> None:
+        self._put(holder)
+
+    async def release(self, uid: str, queue: str) -> None:  # noqa: ARG002 - part of the contract
+        self._drop(uid)
+
+    async def reconcile(self, found: Mapping[str, Holder], *, listed_at: float) -> Counter[str]:
+        corrections: Counter[str] = Counter()
+        for uid in self._holders.keys() - found.keys():
+            reserved_at = self._reserved_at.get(uid)
+            if reserved_at is not None and reserved_at + CREATE_TIMEOUT > listed_at:
+                continue
+            corrections["holder" if reserved_at is None else "reservation"] += 1
+            self._drop(uid)
+        for uid, holder in found.items():
+            if self._holders.get(uid) != holder:
+                corrections["missing"] += 1
+            self._put(holder)
+        if not self._open:
+            self._open = True
+            corrections.clear()  # a first filling corrects nothing
+        return corrections
+
+    def _must_be_open(self) -> None:
+        if not self._open:
+            raise LedgerUnavailableError("the ledger has not been rebuilt yet")
+
+    def _put(self, holder: Holder) -> None:
+        self._drop(holder.uid)
+        self._holders[holder.uid] = holder
+        self._books[holder.queue].add(holder, 1)
+
+    def _drop(self, uid: str) -> None:
+        self._reserved_at.pop(uid, None)
+        if holder := self._holders.pop(uid, None):
+            book = self._books[holder.queue]
+            book.add(holder, -1)
+            if not any(book.total.values()):
+                del self._books[holder.queue]
+
+
+def _occupancy(counts: Counter[State]) -> Occupancy:
+    return Occupancy(
+        running=counts[State.RUNNING],
+        waiting=counts[State.WAITING],
+        parked=counts[State.PARKED],
+    )

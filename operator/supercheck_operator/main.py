@@ -1,0 +1,312 @@
+"""The process: settings in, wiring, an exit code out. Nothing is decided here."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import kopf
+from aiohttp import web
+
+from supercheck_operator import __version__, crds
+from supercheck_operator.admission import certificates, endpoint, registration
+from supercheck_operator.admission.admitter import Admitter
+from supercheck_operator.controller import handlers
+from supercheck_operator.controller.queue_status import QueueStatusWriter
+from supercheck_operator.controller.reconcile import Reconciler
+from supercheck_operator.controller.sweep import Sweeper
+from supercheck_operator.kube import (
+    CRDS,
+    EXECUTIONS,
+    QUEUES,
+    ConfigError,
+    Kube,
+    KubeError,
+    NotFoundError,
+    configuration,
+)
+from supercheck_operator.ledger.memory import MemoryLedger
+from supercheck_operator.queueing.queue import Queues
+from supercheck_operator.reporting.figures import Figures
+from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.settings import Settings, SettingsError, add_flags, load
+from supercheck_operator.web import server
+from supercheck_operator.web.access import ClusterAccess, LocalAccess
+from supercheck_operator.web.health import Health
+
+logger = logging.getLogger("supercheck_operator")
+
+_FIELD_MANAGER: Final = "supercheck-operator"
+_SERVICE_NAMES: Final = ("supercheck-operator",)
+_ESTABLISHED_WITHIN: Final = 30.0
+_USAGE: Final = 2
+
+
+class StartError(Exception):
+    """The operator cannot start; its text is one sentence that says why and what to do."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The console script ``supercheck-operator``."""
+    sys.exit(_main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "crds":
+        return _crds(arguments)
+    try:
+        settings = load(arguments, os.environ)
+        _log(settings)
+        asyncio.run(Operator(settings).run())
+    except (SettingsError, ConfigError, StartError) as error:
+        print(f"supercheck-operator: {error}", file=sys.stderr)  # noqa: T201
+        return _USAGE
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="supercheck-operator", description=__doc__)
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the operator: admission, controller, api")
+    add_flags(run)
+    crd = commands.add_parser("crds", help="print, write or check the CustomResourceDefinitions")
+    how = crd.add_mutually_exclusive_group(required=True)
+    how.add_argument("--write", metavar="FOLDER", type=Path)
+    how.add_argument("--check", metavar="FOLDER", type=Path)
+    return parser
+
+
+def _crds(arguments: argparse.Namespace) -> int:
+    if arguments.write:
+        crds.write(arguments.write)
+        return 0
+    if differing := crds.differing(arguments.check):
+        names = ", ".join(differing)
+        print(  # noqa: T201
+            f"{arguments.check}: {names} differ from resources.py; run make fmt.", file=sys.stderr
+        )
+        return 1
+    return 0
+
+
+def _log(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    for chatty in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+
+
+class Operator:
+    """One process with the components its settings name."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._health = Health()
+        self._queues = Queues()
+        self._ledger = MemoryLedger()
+        self._figures = Figures(
+            ledger=self._ledger, queues=self._queues, settings=settings, metrics=self._metrics
+        )
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Raises ConfigError or StartError if it cannot begin."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        where = await configuration(
+            self._settings.kubeconfig, self._settings.context, in_cluster=self._in_cluster()
+        )
+        kube = Kube(
+            where,
+            user_agent=f"supercheck-operator/{__version__}",
+            on_write=lambda verb, resource: self._metrics.kube_writes.labels(verb, resource).inc(),
+        )
+        try:
+            await self._run(kube)
+        finally:
+            await kube.close()
+
+    def _in_cluster(self) -> bool:
+        return not (
+            self._settings.local or self._settings.kubeconfig or os.environ.get("KUBECONFIG")
+        )
+
+    async def _run(self, kube: Kube) -> None:
+        self._health.expect("the caches")
+        runners: list[web.AppRunner] = []
+        try:
+            # HTTP, then the webhook, then the caches, then the first launch.
+            runners.append(await self._serve_http(kube))
+            certificate = certificates.issue(self._names())
+            runners.append(await self._serve_webhook(kube, certificate))
+            await self._prepare(kube, certificate.authority)
+            async with asyncio.TaskGroup() as tasks:
+                working = tasks.create_task(self._work(kube, tasks))
+                await self._stop.wait()
+                logger.info("stopping")
+                working.cancel()
+                raise _Stopped
+        except* _Stopped:
+            pass
+        finally:
+            for runner in reversed(runners):
+                await runner.cleanup()
+
+    async def _work(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
+        tasks.create_task(self._health.run())
+        reconciler = Reconciler(
+            kube=kube,
+            ledger=self._ledger,
+            queues=self._queues,
+            settings=self._settings,
+            metrics=self._metrics,
+            spawn=tasks.create_task,
+        )
+        sweeper = Sweeper(
+            kube=kube,
+            reconciler=reconciler,
+            ledger=self._ledger,
+            metrics=self._metrics,
+            interval=self._settings.sweep_seconds,
+        )
+        while True:
+            try:
+                await sweeper.sweep()
+                break
+            except KubeError as error:
+                logger.warning("the caches cannot be read yet: %s", error)
+                await asyncio.sleep(1)
+        reconciler.release_hold()
+        self._metrics.leader.set(1)
+        self._health.done("the caches")
+        logger.info(
+            "ready: %d executions known, webhook on :%d, http on :%d",
+            len(reconciler.world),
+            self._settings.webhook_port,
+            self._settings.http_port,
+        )
+        writer = QueueStatusWriter(kube=kube, reconciler=reconciler, figures=self._figures)
+        tasks.create_task(sweeper.run())
+        tasks.create_task(writer.run())
+        await kopf.operator(
+            registry=handlers.registry(reconciler, kube.configuration),
+            clusterwide=True,
+            standalone=True,
+            stop_flag=self._stop,
+        )
+        if not self._stop.is_set():
+            raise RuntimeError("the watches have ended")
+
+    async def _prepare(self, kube: Kube, authority: bytes) -> None:
+        """Reach the API server, find (or make) what must be there. Raises StartError."""
+        try:
+            version = await kube.version()
+            logger.info("Kubernetes %s at %s", version, kube.configuration.host)
+            if self._settings.local:
+                await self._apply_crds(kube)
+                await registration.register_locally(kube, self._settings.webhook_port, authority)
+            else:
+                await self._find_crds(kube)
+                await registration.trust(kube, authority)
+        except NotFoundError as error:
+            raise StartError(
+                f"ValidatingWebhookConfiguration {registration.NAME} is not installed: install"
+                " the chart, or use --local outside a cluster."
+            ) from error
+        except KubeError as error:
+            raise StartError(
+                f"The API server at {kube.configuration.host} cannot be used: {error}"
+            ) from error
+
+    async def _apply_crds(self, kube: Kube) -> None:
+        for manifest in crds.manifests().values():
+            await kube.apply(CRDS, manifest, manager=_FIELD_MANAGER)
+        deadline = asyncio.get_running_loop().time() + _ESTABLISHED_WITHIN
+        while True:
+            try:
+                await self._find_crds(kube)
+                return
+            except StartError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.1)
+
+    async def _find_crds(self, kube: Kube) -> None:
+        for resource in (EXECUTIONS, QUEUES):
+            try:
+                await kube.list(resource)
+            except NotFoundError as error:
+                raise StartError(
+                    f"The CustomResourceDefinition {resource.plural}.{resource.group} is not"
+                    " installed: run kubectl apply -f crds/, install the chart, or use --local."
+                ) from error
+
+    def _names(self) -> list[str]:
+        names = ["127.0.0.1", "localhost", *_SERVICE_NAMES]
+        if namespace := os.environ.get("POD_NAMESPACE"):
+            names += [f"{name}.{namespace}.svc" for name in _SERVICE_NAMES]
+        return names
+
+    async def _serve_http(self, kube: Kube) -> web.AppRunner:
+        app = server.application(
+            figures=self._figures,
+            metrics=self._metrics,
+            health=self._health,
+            access=LocalAccess() if self._settings.local else ClusterAccess(kube),
+        )
+        runner = web.AppRunner(app, access_log=None)
+        await self._listen(runner, self._settings.http_port, "--http-port")
+        return runner
+
+    async def _serve_webhook(
+        self, kube: Kube, certificate: certificates.Certificates
+    ) -> web.AppRunner:
+        admitter = Admitter(
+            kube=kube,
+            ledger=self._ledger,
+            queues=self._queues,
+            settings=self._settings,
+            metrics=self._metrics,
+        )
+        runner = web.AppRunner(endpoint.application(admitter), access_log=None)
+        context = certificate.server_context()
+        await self._listen(runner, self._settings.webhook_port, "--webhook-port", context)
+        return runner
+
+    async def _listen(
+        self, runner: web.AppRunner, port: int, flag: str, tls: object = None
+    ) -> None:
+        host = "127.0.0.1" if self._settings.local else None
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()  # type: ignore[arg-type]
+        except OSError as error:
+            await runner.cleanup()
+            raise StartError(
+                f"{flag} {port} cannot be used: {error.strerror or error}; choose another port."
+            ) from error
+
+
+class _Stopped(Exception):  # noqa: N818 - it is no error
+    """The process was asked to stop."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The line: who waits, in which order, and who may start next."""

@@ -1,0 +1,1 @@
+"""What is told: status patches, metrics, queue figures."""

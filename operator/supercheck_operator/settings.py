@@ -1,0 +1,144 @@
+"""What an operator of the operator may set: flags over environment over defaults, checked once."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from supercheck_operator.ledger.capacity import Limits
+from supercheck_operator.resources import ExecutionQueueSpec
+
+Component = Literal["admission", "controller", "api"]
+COMPONENTS: Final[tuple[Component, ...]] = ("admission", "controller", "api")
+_PORT_LIMIT: Final = 65535
+
+
+class SettingsError(Exception):
+    """A setting that cannot be right; its text is one sentence naming it."""
+
+
+class Settings(BaseModel):
+    """Every setting of ``supercheck-operator run``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    running_capacity: Annotated[int, Field(ge=0, le=100_000)] = 5
+    queued_capacity: Annotated[int, Field(ge=0, le=100_000)] = 50
+    max_concurrent_tests: Annotated[int, Field(ge=1, le=100)] = 2
+    test_execution_timeout_ms: Annotated[int, Field(ge=1000, le=7 * 24 * 3_600_000)] = 900_000
+    retry_after_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
+    ledger: Literal["memory"] = "memory"
+    webhook_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 9443
+    http_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 8080
+    local: bool = False
+    kubeconfig: Path | None = None
+    context: str | None = None
+    components: Annotated[frozenset[Component], Field(min_length=1)] = frozenset(COMPONENTS)
+    sweep_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Settings:
+        if self.webhook_port == self.http_port:
+            raise ValueError("--webhook-port and --http-port must differ")
+        return self
+
+    @property
+    def execution_timeout(self) -> timedelta:
+        return timedelta(milliseconds=self.test_execution_timeout_ms)
+
+    def limits(self, queue: ExecutionQueueSpec) -> Limits:
+        """What ``queue`` allows; where it is silent, these settings speak."""
+        share = queue.per_namespace
+        return Limits(
+            running=_first(queue.running_capacity, self.running_capacity),
+            queued=_first(queue.queued_capacity, self.queued_capacity),
+            namespace_running=share.running_capacity if share else None,
+            namespace_queued=share.queued_capacity if share else None,
+            held=queue.stop_policy.holds,
+        )
+
+
+def _first(said: int | None, otherwise: int) -> int:
+    return otherwise if said is None else said
+
+
+# Where a setting comes from, for the sentence that refuses it: its flag and its variable.
+_FLAGS: Final[dict[str, str]] = {
+    "ledger": "--ledger",
+    "webhook_port": "--webhook-port",
+    "http_port": "--http-port",
+    "kubeconfig": "--kubeconfig",
+    "context": "--context",
+    "components": "--components",
+    "log_level": "--log-level",
+}
+_VARIABLES: Final[dict[str, str]] = {
+    "running_capacity": "RUNNING_CAPACITY",
+    "queued_capacity": "QUEUED_CAPACITY",
+    "max_concurrent_tests": "MAX_CONCURRENT_TESTS",
+    "test_execution_timeout_ms": "TEST_EXECUTION_TIMEOUT_MS",
+    "retry_after_seconds": "RETRY_AFTER_SECONDS",
+    "sweep_seconds": "SWEEP_SECONDS",
+}
+_REDIS_VARIABLES: Final = ("REDIS_URL", "REDIS_HOST")
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags of ``run`` on ``parser``; absent ones leave no trace."""
+    add = parser.add_argument
+    add("--local", action="store_true", help="run outside the cluster, against a kubeconfig")
+    add("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG or ~/.kube/config")
+    add("--context", metavar="NAME", help="context of the kubeconfig; default: its current one")
+    add("--components", metavar="LIST", help=f"comma-separated: {','.join(COMPONENTS)} (all)")
+    add("--ledger", metavar="KIND", help="memory")
+    add("--webhook-port", metavar="PORT", help="HTTPS port of the admission webhook (9443)")
+    add("--http-port", metavar="PORT", help="HTTP port of API, metrics and health (8080)")
+    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+    parser.epilog = (
+        "environment: RUNNING_CAPACITY (5), QUEUED_CAPACITY (50), MAX_CONCURRENT_TESTS (2), "
+        "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
+        "retry), SWEEP_SECONDS (30)"
+    )
+
+
+def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """The settings said by ``flags`` and ``environment``.
+
+    Raises SettingsError: one sentence that names the setting and says what it may be.
+    """
+    said: dict[str, Any] = {
+        field: environment[variable]
+        for field, variable in _VARIABLES.items()
+        if environment.get(variable, "") != ""
+    }
+    said |= {k: v for k, v in vars(flags).items() if k in Settings.model_fields and v is not None}
+    if isinstance(components := said.get("components"), str):
+        said["components"] = [name.strip() for name in components.split(",") if name.strip()]
+    for variable in _REDIS_VARIABLES:
+        if environment.get(variable) and "ledger" not in said:
+            raise SettingsError(
+                f"{variable} is set, but this version has no Redis ledger: unset it, or say"
+                " --ledger memory to run one replica without Redis."
+            )
+    try:
+        return Settings.model_validate(said)
+    except ValidationError as error:
+        raise SettingsError(_sentence(error.errors(), said)) from error
+
+
+def _sentence(errors: Sequence[Any], said: Mapping[str, Any]) -> str:
+    first = errors[0]
+    if not first["loc"]:
+        return f"{first['ctx']['error']}."
+    field = str(first["loc"][0])
+    name = _VARIABLES.get(field) or _FLAGS.get(field, field)
+    value = said.get(field)
+    shown = ",".join(value) if isinstance(value, list) else value
+    told = first["msg"].removeprefix("Input ").removeprefix("should ")
+    return f"{name} cannot be {shown!r}: it must {told.removeprefix('must ')}."

@@ -1,0 +1,1 @@
+"""What people and pipelines reach over HTTP: health, metrics, queue figures."""
