@@ -25,8 +25,8 @@ from kindless.say import say
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     run: Callable[[argparse.Namespace], None] = arguments.run
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signum, _interrupt)
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {signum: signal.signal(signum, _interrupt) for signum in signals}
     try:
         run(arguments)
     except Problem as problem:
@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as interrupted:
         say("stopped; what was started is taken down")
         return 128 + interrupted.signum
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
     return 0
 
 

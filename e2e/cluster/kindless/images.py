@@ -61,7 +61,7 @@ def load(cluster: Cluster, references: list[str]) -> None:
         say(f"loading image {target} (about 10 s) …")
         with tempfile.TemporaryDirectory(dir=paths.cache()) as folder:
             archive = Path(folder) / "image.tar"
-            _quiet("buildah", "push", reference, f"docker-archive:{archive}:{target}")
+            _export(reference, target, archive)
             node.ctr(cluster, "images", "import", str(archive))
         node.ctr(cluster, "images", "label", target, f"{LABEL}={identity}")
 
@@ -148,13 +148,26 @@ def _found(reference: str) -> bool:
 
 
 def _identity(reference: str) -> str:
-    packages.ensure(("buildah",), "loading images")
-    if not _found(reference):
+    """The id of an image, which tells one build from another."""
+    program, form = ("docker", "{{.Id}}") if engine.docker() else ("buildah", "{{.FromImageID}}")
+    if program == "buildah":
+        packages.ensure(("buildah",), "loading images")
+    try:
+        found = _quiet(program, "inspect", "--type=image", f"--format={form}", reference)
+    except Problem as problem:
         raise Problem(
             f"There is no image {reference}: build it with `kindless build image -t {reference}`."
-        )
-    template = "{{.FromImageID}}"
-    return _quiet("buildah", "inspect", "--type=image", "--format", template, reference).strip()
+        ) from problem
+    return found.strip()
+
+
+def _export(reference: str, target: str, archive: Path) -> None:
+    """Write an image to a docker archive, named there as pods name it."""
+    if engine.docker():
+        _quiet("docker", "tag", reference, target)
+        _quiet("docker", "save", f"--output={archive}", target)
+    else:
+        _quiet("buildah", "push", reference, f"docker-archive:{archive}:{target}")
 
 
 def _shown(*command: str) -> None:

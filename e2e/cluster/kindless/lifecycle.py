@@ -34,6 +34,8 @@ def listed() -> list[str]:
 def create(wish: Wish) -> Cluster:
     record.check_name(wish.name)
     kubeconfig.read(wish.kubeconfig)  # told of now, not when all else is done
+    if wish.real_node:
+        _clear_dead_nodes(wish.name)
     with _locked(wish.name):
         old = record.load(wish.name)
         if old is not None and old.ready and old.running():
@@ -78,7 +80,7 @@ def _reserve(wish: Wish) -> Cluster:
     with paths.locked("clusters", "waiting for another cluster's ports to be chosen …"):
         others = record.every()
         for other in others:
-            if wish.real_node and other.real_node and other.running():
+            if wish.real_node and other.real_node:
                 raise Problem(
                     f"Cluster '{other.name}' has a real node, and a machine has room for one: "
                     f"delete it or create this one with --no-node."
@@ -92,6 +94,16 @@ def _reserve(wish: Wish) -> Cluster:
         )
         cluster.save()
     return cluster
+
+
+def _clear_dead_nodes(name: str) -> None:
+    """Undo what other clusters with a node left when they died, such as the bridge."""
+    for other in record.every():
+        if other.real_node and other.name != name and not other.running():
+            # One that is being created runs nothing yet either, but holds its lock.
+            with _locked(other.name):
+                if not other.running():
+                    _remove(other.name)
 
 
 def _fill(cluster: Cluster, wish: Wish) -> None:

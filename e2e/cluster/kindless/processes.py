@@ -18,11 +18,23 @@ from pathlib import Path
 from kindless.errors import Problem
 
 MARK = "KINDLESS_CLUSTER"
+# The machine itself, and a cluster's pods, Services and names.
+LOCAL = ("localhost", "127.0.0.1", "10.244.0.0/16", "10.96.0.0/16", ".svc", ".cluster.local")
 
 
 def environment(cluster: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment for a process of the cluster kept in this folder."""
-    return {**os.environ, **(more or {}), MARK: str(cluster)}
+    inherited = {**os.environ, **(more or {})}
+    return {**inherited, **without_proxy(inherited), MARK: str(cluster)}
+
+
+def without_proxy(variables: Mapping[str, str]) -> dict[str, str]:
+    """What keeps a proxy out of the way between a cluster's parts, if there is one."""
+    if not any(name.lower() in ("http_proxy", "https_proxy") for name in variables):
+        return {}
+    before = variables.get("NO_PROXY") or variables.get("no_proxy") or ""
+    exempt = ",".join(filter(None, [before, *LOCAL]))
+    return {"NO_PROXY": exempt, "no_proxy": exempt}
 
 
 @dataclass(frozen=True)
