@@ -72,21 +72,21 @@ KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version"
 BINARIES = {
     binary.name: binary
     for binary in (
-        Binary("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver", 200),
+        Binary("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver", 190),
         Binary(
             "kube-controller-manager",
             KUBERNETES,
             "k8s.io/kubernetes/cmd/kube-controller-manager",
-            40,
+            45,
         ),
-        Binary("kube-scheduler", KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler", 15),
-        Binary("kubectl", KUBERNETES, "k8s.io/kubernetes/cmd/kubectl", 25),
-        Binary("kubelet", KUBERNETES, "k8s.io/kubernetes/cmd/kubelet", 40),
-        Binary("kube-proxy", KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy", 15),
-        Binary("etcd", ETCD, "go.etcd.io/etcd/server/v3", 15),
+        Binary("kube-scheduler", KUBERNETES, "k8s.io/kubernetes/cmd/kube-scheduler", 5),
+        Binary("kubectl", KUBERNETES, "k8s.io/kubernetes/cmd/kubectl", 15),
+        Binary("kubelet", KUBERNETES, "k8s.io/kubernetes/cmd/kubelet", 15),
+        Binary("kube-proxy", KUBERNETES, "k8s.io/kubernetes/cmd/kube-proxy", 5),
+        Binary("etcd", ETCD, "go.etcd.io/etcd/server/v3", 20),
         # Named as the component it is, since kwokctl names pid and log files after it.
-        Binary("kwok-controller", KWOK, "sigs.k8s.io/kwok/cmd/kwok", 90),
-        Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 30),
+        Binary("kwok-controller", KWOK, "sigs.k8s.io/kwok/cmd/kwok", 60),
+        Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 10),
     )
 }
 CONTROL_PLANE = (
