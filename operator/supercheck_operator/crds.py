@@ -85,8 +85,8 @@ def _test_executions() -> dict[str, Any]:
             "message": "cancel is once and for all: it cannot be taken back",
         },
         {
-            "rule": "!has(self.timeoutSeconds) || self.timeoutSeconds == null || self.tests.all(t,"
-            " !has(t.timeoutSeconds) || t.timeoutSeconds == null"
+            "rule": "!has(self.timeoutSeconds) || self.tests.all(t,"
+            " !has(t.timeoutSeconds)"
             " || t.timeoutSeconds <= self.timeoutSeconds)",
             "message": "a test's timeoutSeconds cannot be longer than the execution's",
         },

@@ -211,8 +211,8 @@ class Operator:
             standalone=True,
             stop_flag=self._stop,
         )
-        if not self._stop.is_set():
-            raise RuntimeError("the watches have ended")
+        # It has handled the signal itself; a failure of its watches would have raised.
+        self._stop.set()
 
     async def _prepare(self, kube: Kube, authority: bytes) -> None:
         """Reach the API server, find (or make) what must be there. Raises StartError."""
