@@ -16,6 +16,8 @@ class Queue:
     def __init__(self, name: str) -> None:
         self.name = name
         self.resource: ExecutionQueue | None = None
+        self.version = 0
+        """Of the newest that is known of the resource; what is older is no news."""
         self._line = Line()
         self._running: dict[str, str] = {}
         self._running_by_namespace: Counter[str] = Counter()
@@ -102,15 +104,12 @@ class Queues:
     def observe(self, resource: ExecutionQueue, *, deleted: bool = False) -> Queue:
         """Take over what the API server shows of a queue, if it is news."""
         queue = self.get(resource.metadata.name)
-        known = queue.resource
-        newer = (
-            known is None or known.metadata.resource_version < resource.metadata.resource_version
-        )
+        known, version = queue.resource, resource.metadata.resource_version
         if deleted:
             if known is None or known.metadata.uid == resource.metadata.uid:
-                queue.resource = None
-        elif newer:
-            queue.resource = resource
+                queue.resource, queue.version = None, max(queue.version, version)
+        elif version > queue.version:
+            queue.resource, queue.version = resource, version
         return queue
 
     def missing(self, listed: set[str], version: int) -> list[Queue]:
@@ -118,10 +117,8 @@ class Queues:
         concerned = [
             queue
             for queue in self
-            if queue.resource is not None
-            and queue.name not in listed
-            and queue.resource.metadata.resource_version <= version
+            if queue.resource is not None and queue.name not in listed and queue.version <= version
         ]
         for queue in concerned:
-            queue.resource = None
+            queue.resource, queue.version = None, version
         return concerned
