@@ -127,9 +127,7 @@ class Operator:
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises ConfigError or StartError if it cannot begin."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        self._catch_signals()
         where = await configuration(
             self._settings.kubeconfig, self._settings.context, in_cluster=self._in_cluster()
         )
@@ -142,6 +140,11 @@ class Operator:
             await self._run(kube)
         finally:
             await kube.close()
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
 
     def _in_cluster(self) -> bool:
         return not (
@@ -205,14 +208,19 @@ class Operator:
         writer = QueueStatusWriter(kube=kube, reconciler=reconciler, figures=self._figures)
         tasks.create_task(sweeper.run())
         tasks.create_task(writer.run())
+        watching = asyncio.Event()
+        tasks.create_task(self._take_signals_back(watching))
         await kopf.operator(
             registry=handlers.registry(reconciler, kube.configuration),
             clusterwide=True,
             standalone=True,
-            stop_flag=self._stop,
+            ready_flag=watching,
         )
-        # It has handled the signal itself; a failure of its watches would have raised.
-        self._stop.set()
+
+    async def _take_signals_back(self, watching: asyncio.Event) -> None:
+        """Kopf takes the signals for itself, and on its way out waits 5 s for tasks not its own."""
+        await watching.wait()
+        self._catch_signals()
 
     async def _prepare(self, kube: Kube, authority: bytes) -> None:
         """Reach the API server, find (or make) what must be there. Raises StartError."""

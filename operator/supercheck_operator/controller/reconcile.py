@@ -38,8 +38,6 @@ from supercheck_operator.settings import Settings
 logger = logging.getLogger(__name__)
 
 _RETRY_DELAY: Final = 1.0
-_LAUNCHERS: Final = 32
-"""Jobs being created at once; more would only wait in the API server."""
 
 
 def utc_now() -> datetime:
@@ -66,7 +64,7 @@ class Reconciler:
         """How many reconciles were done: a measure of progress."""
         self._kube = kube
         self._launcher = Launcher(kube)
-        self._launch_limit = asyncio.Semaphore(_LAUNCHERS)
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ledger = ledger
         self._settings = settings
         self._metrics = metrics
@@ -242,14 +240,14 @@ class Reconciler:
             run.launching[test] = message
             self.touch(run)
 
-        async with self._launch_limit:
-            outcome = await self._launcher.launch(
-                execution,
-                spec,
-                wanted=lambda: run.execution is not None and not run.final,
-                hindered=hindered,
-                give_up_after=execution.spec.start_timeout_seconds,
-            )
+        outcome = await self._launcher.launch(
+            execution,
+            spec,
+            wanted=lambda: run.execution is not None and not run.final,
+            hindered=hindered,
+            give_up_after=execution.spec.start_timeout_seconds,
+            turn=self._turns[run.queue],
+        )
         del run.launching[test]
         match outcome:
             case Launched(job):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,10 +64,12 @@ class Launcher:
         wanted: Callable[[], bool],
         hindered: Callable[[str], None],
         give_up_after: float,
+        turn: AbstractAsyncContextManager[object],
     ) -> Outcome:
         """Create the Job of ``test``, however often the API server has to be asked.
 
-        ``wanted`` is asked before every attempt; ``hindered`` is told why one did not succeed. A
+        Every attempt is made within ``turn``: a fair lock keeps Jobs in the order of their claims,
+        and one that is hindered does not hold up the others. ``wanted`` is asked before every attempt; ``hindered`` is told why one did not succeed. A
         refusal that may pass (a quota, a policy) is retried for ``give_up_after`` seconds; an API
         server that does not answer, for ever: that is not the run's fault.
         """
@@ -78,7 +81,8 @@ class Launcher:
             if not wanted():
                 return await self._found(execution, test) if unsure else Abandoned()
             try:
-                return Launched(await self._create(execution, test))
+                async with turn:
+                    return Launched(await self._create(execution, test))
             except AlreadyExistsError:
                 return await self._found(execution, test)
             except manifest.InvalidTemplateError as error:
