@@ -119,7 +119,10 @@ def _metadata(execution: TestExecution, test: str) -> Manifest:
 
 
 def _pod_template(execution: TestExecution, test: Test, ours: dict[str, str]) -> Manifest:
-    template = copy.deepcopy(execution.spec.template or {})
+    try:
+        template = copy.deepcopy(execution.spec.template or {})
+    except RecursionError as error:
+        raise InvalidTemplateError("spec.template: nested too deep") from error
     metadata = _mapping(template, "metadata")
     template["metadata"] = metadata | {"labels": _mapping(metadata, "labels") | ours}
     given = _mapping(template, "spec")
