@@ -26,9 +26,11 @@ def expired(
     for execution in sorted(finished, key=_completed, reverse=True):
         passed = execution.status.phase is Phase.PASSED
         place = (execution.spec.queue, execution.metadata.namespace, passed)
-        kept[place] += 1
-        if _past_ttl(execution, now) or kept[place] > _limit(history, execution.spec.queue, passed):
+        limit = _limit(history, execution.spec.queue, passed)
+        if _past_ttl(execution, now) or kept[place] >= limit:
             over.append(execution)
+        else:
+            kept[place] += 1
     return over
 
 
