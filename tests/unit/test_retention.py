@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import Any
+
+from tests.unit.builders import NOW, execution, when
+
+from supercheck_operator.execution.retention import expired
+from supercheck_operator.resources import History, TestExecution
+
+
+def finished(name: str, *, ago: float, phase: str = "Passed", **rest: Any) -> TestExecution:
+    return execution(name=name, status={"phase": phase, "completedAt": when(-ago)}, **rest)
+
+
+def names(*executions: TestExecution, history: History | None = None) -> list[str]:
+    over = expired(executions, {"default": history}, NOW)
+    return sorted(each.metadata.name for each in over)
+
+
+def test_everything_is_kept_when_nobody_says_otherwise() -> None:
+    assert names(finished("old", ago=10**7)) == []
+    assert names(finished("elsewhere", ago=9, queue="unknown"), history=History(passed=0)) == []
+
+
+def test_its_own_ttl_ends_when_it_says() -> None:
+    assert names(finished("run", ago=60, ttlSecondsAfterFinished=60)) == ["run"]
+    assert names(finished("run", ago=59, ttlSecondsAfterFinished=60)) == []
+
+
+def test_what_has_not_finished_never_expires() -> None:
+    waiting = execution(ttlSecondsAfterFinished=0)
+    running = execution(ttlSecondsAfterFinished=0, status={"phase": "Running"})
+    assert names(waiting, running, history=History(passed=0, failed=0)) == []
+
+
+def test_the_newest_are_kept() -> None:
+    runs = [finished(f"ago-{ago}", ago=ago) for ago in (3, 1, 2)]
+    assert names(*runs, history=History(passed=1)) == ["ago-2", "ago-3"]
+    assert names(*runs, history=History(passed=0)) == ["ago-1", "ago-2", "ago-3"]
+
+
+def test_everything_that_did_not_pass_counts_as_failed() -> None:
+    runs = [
+        finished("passed", ago=9),
+        finished("failed", ago=3, phase="Failed"),
+        finished("error", ago=2, phase="Error"),
+        finished("cancelled", ago=1, phase="Cancelled"),
+    ]
+    assert names(*runs, history=History(failed=1)) == ["error", "failed"]
+
+
+def test_each_namespace_keeps_its_own() -> None:
+    runs = [finished("a", ago=1, namespace="a"), finished("b", ago=2, namespace="b")]
+    assert names(*runs, history=History(passed=1)) == []
+
+
+def test_what_expires_by_its_own_ttl_takes_no_place_in_the_history() -> None:
+    runs = [finished("short", ago=1, ttlSecondsAfterFinished=0), finished("kept", ago=2)]
+    assert names(*runs, history=History(passed=1)) == ["short"]
+
+
+def test_without_a_time_of_its_end_its_creation_tells_its_age() -> None:
+    timeless = execution(name="timeless", created=-9, status={"phase": "Passed"})
+    newer = finished("newer", ago=1)
+    assert names(newer, timeless, history=History(passed=1)) == ["timeless"]
+    assert names(execution(ttlSecondsAfterFinished=0, status={"phase": "Passed"})) == []
