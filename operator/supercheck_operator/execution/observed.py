@@ -117,7 +117,6 @@ def parse_pod(raw: Raw) -> Pod:
     scheduled = conditions.get("PodScheduled", {})
     disrupted = conditions.get("DisruptionTarget", {})
     disrupted = disrupted if disrupted.get("status") == "True" else {}
-    started = (state.get("running") or terminated).get("startedAt")
     return Pod(
         id=_identity(raw),
         job_uid=next((o["uid"] for o in metadata.get("ownerReferences") or []), ""),
@@ -130,7 +129,7 @@ def parse_pod(raw: Raw) -> Pod:
         else "",
         waiting_reason=waiting.get("reason", ""),
         waiting_message=waiting.get("message", ""),
-        started=parse_time(started),
+        started=_started(state.get("running") or terminated),
         finished=parse_time(terminated.get("finishedAt")),
         exit_code=terminated.get("exitCode"),
         exit_reason=terminated.get("reason", ""),
@@ -141,6 +140,12 @@ def parse_pod(raw: Raw) -> Pod:
             "terminated" not in (c.get("state") or {}) for c in containers if c is not main
         ),
     )
+
+
+def _started(state: Raw) -> datetime | None:
+    """When a container started; one that could not be is dated to the beginning of time."""
+    started = parse_time(state.get("startedAt"))
+    return started if started is not None and started.timestamp() > 0 else None
 
 
 def _waiting_init(status: Raw) -> Raw:
