@@ -133,7 +133,7 @@ def _pod_template(execution: TestExecution, test: Test, ours: dict[str, str]) ->
     # Never restarted, whatever the template says: a restart would hide a failure.
     pod["restartPolicy"] = "Never"
     pod["securityContext"] = _POD_SECURITY | _mapping(given, "securityContext")
-    pod["containers"] = [_container(execution, test, laid_under), *others]
+    pod["containers"] = [_container(test, laid_under), *others]
     if "initContainers" in given:
         pod["initContainers"] = [_restricted(c) for c in _mappings(given, "initContainers")]
     if test.script is not None:
@@ -144,7 +144,7 @@ def _pod_template(execution: TestExecution, test: Test, ours: dict[str, str]) ->
     return template
 
 
-def _container(execution: TestExecution, test: Test, laid_under: Manifest) -> Manifest:
+def _container(test: Test, laid_under: Manifest) -> Manifest:
     said = test.model_dump(
         by_alias=True, exclude_none=True, exclude={"name", "script", "timeout_seconds"}
     )
