@@ -86,7 +86,12 @@ class Board:
 
     @property
     def done(self) -> bool:
-        return self.submitted and all(each.final for each in self.executions.values())
+        """Everything has its verdict, and no pod occupies a slot any more."""
+        return (
+            self.submitted
+            and all(each.final for each in self.executions.values())
+            and not any(queue.running for queue in self.queues.values())
+        )
 
     @property
     def as_expected(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +51,11 @@ async def bring_up(cluster: Cluster, *, keep: bool) -> None:
     cluster.kubeconfig.write_text(await processes.ask(command, env=os.environ) + "\n")
 
 
-async def load_image(cluster: Cluster, context: Path) -> None:
-    """Build the image that the examples run, and give it to the node."""
+async def load_image(cluster: Cluster, context: Path, log: Path) -> None:
+    """Build the image that the examples run, telling ``log`` about it; give it to the node."""
     base = [] if cluster.docker else ["--build-arg", f"BASE={_BASE}"]
     build = [_KINDLESS, "build", "image", "--tag", IMAGE, *base, str(context)]
-    await processes.run(build, env=os.environ)
+    await processes.run(build, env=os.environ, log=log)
     load = [cluster.kind, "load", "docker-image", IMAGE, "--name", NAME]
     await processes.run(load, env=os.environ)
 
@@ -66,5 +67,7 @@ async def delete(cluster: Cluster) -> None:
 
 
 async def kubectl() -> str:
-    """A kubectl that is on this machine."""
+    """A kubectl to type: the one on PATH, or the one that came with kindless."""
+    if shutil.which("kubectl"):
+        return "kubectl"
     return await processes.ask([_KINDLESS, "get", "kubectl"], env=os.environ)

@@ -33,8 +33,9 @@ _IMAGE_CONTEXT: Final = ROOT / "e2e" / "images" / "pytest"
 _LOGS: Final = ROOT / "logs" / "demo"
 _STOPPED: Final = 130
 _ALL_WITHIN: Final = 600.0
-"""Seconds for all executions; the examples need about one minute."""
+"""Seconds for all executions; the examples need about half a minute."""
 _TICK: Final = 0.5
+_SHOWN_METRICS: Final = ("supercheck_admissions_total", "supercheck_executions_finished_total")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
     live = console.is_terminal and not arguments.no_live
     demo = Demo(console, keep=arguments.keep, live=live)
     try:
@@ -100,33 +103,38 @@ class Demo:
             api = await Api.connect(where.kubeconfig)
             stack.push_async_callback(api.close)
             await api.clear()
-            self._say_how_to_look(where, await cluster.kubectl(), operator)
+            kubectl = await cluster.kubectl()
+            self._say_how_to_look(where, kubectl, operator)
             board = await self._submit_and_watch(api, operator)
             await self._sum_up(board, operator)
+            if self._keep:
+                self._say_how_to_look(where, kubectl, operator)
         return 0 if board.as_expected else 1
 
     @asynccontextmanager
     async def _cluster(self) -> AsyncIterator[Cluster]:
         where = await cluster.find(_LOGS / "kubeconfig")
         if where.existed:
-            self._step("1/4", f"cluster {cluster.NAME}: it is there already")
+            self._step("1/4", f"the cluster {cluster.NAME} is there already")
         else:
             self._step(
                 "1/4",
-                f"cluster {cluster.NAME}, a control plane and a real node: about 10 s; the first"
-                " time on a machine, Kubernetes is built before, about 6 min",
+                "a cluster with a real node: about 10 s; the first time, Kubernetes is built"
+                " before, about 6 min",
             )
         try:
             await cluster.bring_up(where, keep=self._keep)
-            self._step("2/4", "the image of the tests: about 15 s; the first time about 2 min")
-            await cluster.load_image(where, _IMAGE_CONTEXT)
+            self._step(
+                "2/4",
+                "the image of the tests, from e2e/images/pytest: about 5 s; the first time about"
+                " 2 min",
+            )
+            await cluster.load_image(where, _IMAGE_CONTEXT, _LOGS / "image.log")
             yield where
         finally:
             if self._keep and (where.existed or not self._interrupted):
-                self._console.print(
-                    f"the cluster stays; delete it with {where.kind} delete cluster"
-                    f" --name {cluster.NAME}"
-                )
+                self._plain("the cluster stays until you delete it:")
+                self._plain(f"  {where.kind} delete cluster --name {cluster.NAME}")
             else:
                 await cluster.delete(where)
 
@@ -140,13 +148,13 @@ class Demo:
         finally:
             await stop(operator.process)
             if self._keep and not self._interrupted:
-                self._console.print("the operator is stopped; start it again with")
+                self._plain("the operator is stopped; to start it again:")
                 self._plain(f"  {' '.join(operator.command)}")
 
     async def _submit_and_watch(self, api: Api, operator: Operator) -> Board:
         manifests = examples.read(_EXAMPLES)
         count = sum(manifest["kind"] == "TestExecution" for manifest in manifests)
-        self._step("4/4", f"{count} executions for 5 slots: about 60 s until all have a verdict")
+        self._step("4/4", f"{count} executions for 5 slots: about 30 s until all have a verdict")
         board, changed = Board(), asyncio.Event()
         tasks = [
             asyncio.ensure_future(work)
@@ -165,8 +173,9 @@ class Demo:
                         _raise_first(tasks)
                         show(board)
         except TimeoutError as error:
-            late = ", ".join(each.name for each in board.executions.values() if not each.final)
-            raise DemoError(f"No verdict after {_ALL_WITHIN:g} s: {late or 'nothing'}.") from error
+            late = [each.name for each in board.executions.values() if not each.final]
+            told = f"without a verdict: {', '.join(late)}" if late else "slots are still taken"
+            raise DemoError(f"Not done after {_ALL_WITHIN:g} s; {told}.") from error
         finally:
             for task in tasks:
                 task.cancel()
@@ -196,25 +205,24 @@ class Demo:
     async def _sum_up(self, board: Board, operator: Operator) -> None:
         self._console.print(view.summary(board, datetime.now(UTC)))
         stats = await operator.get("/api/queue-stats")
-        metrics = (await operator.get("/metrics")).splitlines()
         self._plain(f"GET /api/queue-stats  {stats}")
-        for line in metrics:
-            if line.startswith(("supercheck_executions_finished_total", "supercheck_admissions_")):
+        for line in (await operator.get("/metrics")).splitlines():
+            if line.startswith(_SHOWN_METRICS):
                 self._plain(f"GET /metrics          {line}")
         if board.as_expected:
             self._console.print("Every execution ended as its example expects.", style="green")
         else:
             self._console.print("Not every execution ended as its example expects.", style="red")
         if not self._keep:
-            self._plain("To look around in the cluster afterwards: e2e/demo/demo.py --keep")
+            self._plain("To keep the cluster: .venv/bin/python e2e/demo/demo.py --keep")
 
     def _say_how_to_look(self, where: Cluster, kubectl: str, operator: Operator) -> None:
-        base = f"{kubectl} --kubeconfig {where.kubeconfig}"
-        self._console.print("look further, from another terminal while this runs:", style="dim")
+        self._console.print("look further, from another terminal:", style="dim")
         for command in (
-            f"{base} -n {NAMESPACE} get testexecutions,jobs,pods",
-            f"{base} get executionqueues",
-            f"{base} -n {NAMESPACE} get testexecution regression -o yaml",
+            f"export KUBECONFIG={where.kubeconfig}",
+            f"{kubectl} get executionqueues",
+            f"{kubectl} -n {NAMESPACE} get testexecutions,jobs,pods",
+            f"{kubectl} -n {NAMESPACE} get testexecution nightly -o yaml",
             f"curl {operator.url}/api/queue-stats",
             f"curl {operator.url}/metrics",
         ):

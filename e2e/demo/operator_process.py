@@ -14,7 +14,7 @@ from typing import Final
 
 import aiohttp
 from e2e.demo import processes
-from e2e.demo.processes import DemoError
+from e2e.demo.processes import DemoError, last_words
 
 PROGRAM: Final = str(Path(sys.executable).parent / "supercheck-operator")
 _READY_WITHIN: Final = 60.0
@@ -41,7 +41,7 @@ class Operator:
     async def ended(self) -> None:
         """Returns never: raises DemoError when the process has ended by itself."""
         code = await self.process.wait()
-        raise DemoError(f"The operator ended with exit code {code}: {_last_words(self.log)}")
+        raise DemoError(f"The operator ended with exit code {code}: {last_words(self.log)}")
 
 
 async def start(kubeconfig: Path, log: Path) -> Operator:
@@ -61,7 +61,7 @@ async def start(kubeconfig: Path, log: Path) -> Operator:
     except TimeoutError as error:
         await processes.stop(process)
         raise DemoError(
-            f"The operator is not ready after {_READY_WITHIN:g} s: {_last_words(log)}"
+            f"The operator is not ready after {_READY_WITHIN:g} s: {last_words(log)}"
         ) from error
     except BaseException:
         await processes.stop(process)
@@ -88,8 +88,3 @@ def _free_ports() -> tuple[int, int]:
             each.bind(("127.0.0.1", 0))
         first, second = (int(each.getsockname()[1]) for each in sockets)
     return first, second
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return f"{lines[-1] if lines else 'it said nothing'} (all of it: {log})"

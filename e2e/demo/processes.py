@@ -8,6 +8,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Final
 
@@ -54,15 +55,20 @@ async def stop(process: Process) -> None:
         await process.wait()
 
 
-async def run(command: Sequence[str], *, env: Mapping[str, str]) -> None:
-    """Run ``command`` to its end, its output on ours. Raises DemoError unless it succeeds."""
-    process = await start(command, env=env)
-    try:
-        code = await process.wait()
-    finally:
-        await stop(process)
+async def run(command: Sequence[str], *, env: Mapping[str, str], log: Path | None = None) -> None:
+    """Run ``command`` to its end, its output on ours or in ``log``.
+
+    Raises DemoError unless it succeeds.
+    """
+    with log.open("wb") if log else nullcontext() as out:
+        process = await start(command, env=env, out=out)
+        try:
+            code = await process.wait()
+        finally:
+            await stop(process)
     if code:
-        raise DemoError(f"`{_short(command)}` failed with exit code {code}; it says why above.")
+        why = f": {last_words(log)}" if log else "; it says why above."
+        raise DemoError(f"`{_short(command)}` failed with exit code {code}{why}")
 
 
 async def ask(command: Sequence[str], *, env: Mapping[str, str]) -> str:
@@ -78,4 +84,10 @@ async def ask(command: Sequence[str], *, env: Mapping[str, str]) -> str:
 
 
 def _short(command: Sequence[str]) -> str:
-    return " ".join([Path(command[0]).name, *command[1:4]])
+    return " ".join([Path(command[0]).name, *command[1:3]])
+
+
+def last_words(log: Path) -> str:
+    """How ``log`` ends, and where it is."""
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'it said nothing'} (all of it: {log})"

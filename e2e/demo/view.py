@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from e2e.demo.board import Board, Execution, Queue
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -71,7 +72,8 @@ def _running(board: Board, queues: list[Queue], now: datetime, rows: int) -> Tab
     entries = [(each, _elapsed(each, now)) for each in board.running()]
     entries += [(each, "starts") for queue in queues for each in board.starting(queue)]
     for each, told in entries[:rows]:
-        why = each.message if each.reason == "Starting" else each.progress
+        several = not each.progress.endswith("/1")
+        why = each.message if each.reason == "Starting" else each.progress if several else ""
         table.add_row(Text(each.name, style=_BLUE), Text(told), _one_line(why))
     return table
 
@@ -116,20 +118,22 @@ def _elapsed(each: Execution, now: datetime) -> str:
 
 
 def _one_line(message: str) -> Text:
-    """The last line says what is wrong; those before it say where."""
-    lines = message.strip().splitlines()
-    return Text(lines[-1] if lines else "", style="dim", no_wrap=True, overflow="ellipsis")
+    """Pytest's own summary of what failed, if there is one; else the last line, as errors are."""
+    lines = message.strip().splitlines() or [""]
+    told = next((line for line in lines if line.startswith("FAILED ")), lines[-1])
+    return Text(told, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def summary(board: Board, now: datetime) -> Table:
-    """Every execution with its verdict and whether the example expects it."""
-    table = Table(title="What became of them", title_justify="left", title_style="bold")
-    for heading in ("execution", "queue", "verdict", "passed", "ran for", "message", "expected"):
-        table.add_column(heading, no_wrap=heading != "message", overflow="fold")
+    """Every execution with its verdict, and whether it is the one that the example expects."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, expand=True)
+    for heading in ("execution", "verdict", "passed", "ran"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("message", no_wrap=True, ratio=1)
+    table.add_column("as expected", no_wrap=True)
     for each in board.executions.values():
         table.add_row(
             each.name,
-            each.queue,
             _verdict(each),
             each.progress,
             _elapsed(each, now),
@@ -137,15 +141,9 @@ def summary(board: Board, now: datetime) -> Table:
             _expected(each.expected, good=each.as_expected),
         )
     for refusal in board.refusals:
-        table.add_row(
-            refusal.name,
-            "",
-            Text(f"Refused/{refusal.code}", style="bold red"),
-            "",
-            "",
-            Text(refusal.message, style="dim"),
-            _expected(refusal.expected, good=refusal.as_expected),
-        )
+        told = Text(f"Refused/{refusal.code}", style="bold red")
+        good = _expected(refusal.expected, good=refusal.as_expected)
+        table.add_row(refusal.name, told, "", "", _one_line(refusal.message), good)
     return table
 
 
