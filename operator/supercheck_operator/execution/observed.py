@@ -100,7 +100,8 @@ def parse_job(raw: Raw) -> Job:
     return Job(
         id=_identity(raw),
         finished=True,
-        reason=ended.get("reason", ""),
+        # Only a Complete Job may be silent about its reason; older API servers give it none.
+        reason=ended.get("reason") or ("" if ended["type"] == "Complete" else "Failed"),
         message=ended.get("message", ""),
     )
 
