@@ -22,8 +22,10 @@ from supercheck_operator.resources import (
 )
 
 _MESSAGE_LIMIT: Final = 2048
-_ALL_MESSAGES_LIMIT: Final = 48 * 1024
-"""What the messages of all tests may take together, so that a status stays below 64 KiB."""
+_ALL_MESSAGES_LIMIT: Final = 28 * 1024
+"""What the messages of all tests may take together, as JSON. A status stays below 64 KiB: 100 tests
+take up to 32 KiB without their messages, and the one that decides is told in every condition."""
+_ESCAPED: Final = frozenset('"\\\n\t')
 
 _PULL_REASONS: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -139,7 +141,8 @@ def _judge(evidence: Evidence, test: Test, stored: TestStatus) -> _Judged:
     if stored.phase.final:
         return _Judged(stored)
     if refusal := evidence.refused.get(test.name):
-        return _Judged(_ended(stored, Phase.ERROR, refusal.reason, refusal.message, evidence))
+        message = _clean(refusal.message, len(evidence.execution.spec.tests))
+        return _Judged(_ended(stored, Phase.ERROR, refusal.reason, message, evidence))
     job, pod = evidence.jobs.get(test.name), evidence.pods.get(test.name)
     if pod is not None:
         return _judge_pod(evidence, test, stored, job, pod)
@@ -155,7 +158,7 @@ def _judge(evidence: Evidence, test: Test, stored: TestStatus) -> _Judged:
 
 def _judge_nothing(evidence: Evidence, stored: TestStatus) -> _Judged:
     if stored.name in evidence.launching:
-        trouble = evidence.launching[stored.name]
+        trouble = _clean(evidence.launching[stored.name], len(evidence.execution.spec.tests)) or ""
         told = trouble or "The Job is being created."
         return _Judged(_running(stored, Reason.STARTING, told), trouble=trouble)
     if stored.phase is Phase.RUNNING:
@@ -168,6 +171,7 @@ def _judge_podless_job(evidence: Evidence, stored: TestStatus, job: Job) -> Test
     if job.reason in ("", "CompletionsReached"):
         return _ended(stored, Phase.PASSED, None, None, evidence)
     message = f"The pod is gone; its Job says {job.reason}: {job.message}"
+    message = _clean(message, len(evidence.execution.spec.tests))
     return _ended(stored, Phase.ERROR, Reason.POD_DELETED, message, evidence)
 
 
@@ -213,7 +217,7 @@ def _pod_verdict(pod: Pod, job: Job | None) -> _Verdict:
         lost = pod.disruption in _NODE_LOSS
         told = pod.disruption_message or pod.message or pod.disruption
         return Phase.ERROR, Reason.NODE_LOST if lost else Reason.EVICTED, told
-    if cut or pod.gone:
+    if cut or (pod.gone and pod.exit_code is None):
         if job is not None and (job.gone or job.id.deleting):
             return _job_deleted()
         return Phase.ERROR, Reason.POD_DELETED, f"Pod {pod.id.name} was deleted before it ended."
@@ -269,11 +273,12 @@ def _why_not_started(pod: Pod) -> _Delay:
 def _starting(evidence: Evidence, stored: TestStatus, created: datetime, delay: _Delay) -> _Judged:
     limit = evidence.execution.spec.start_timeout_seconds
     deadline = created + timedelta(seconds=limit)
-    cause = _clean(delay.cause, len(evidence.execution.spec.tests)) or ""
+    tests = len(evidence.execution.spec.tests)
     if evidence.now < deadline:
+        cause = _clean(delay.cause, tests) or ""
         result = _running(stored, Reason.STARTING, cause)
         return _Judged(result, look_again=deadline, trouble=cause if delay.trouble else "")
-    message = f"Not started within {limit} s. {cause}"
+    message = _clean(f"Not started within {limit} s. {delay.cause}", tests)
     return _Judged(_ended(stored, Phase.ERROR, delay.reason, message, evidence))
 
 
@@ -449,7 +454,15 @@ def _clean(message: str | None, tests: int) -> str | None:
         return None
     printable = "".join(c for c in message if c.isprintable() or c in "\n\t").strip()
     room = min(_MESSAGE_LIMIT, _ALL_MESSAGES_LIMIT // tests)
-    encoded = printable.encode()
-    if len(encoded) <= room:
+    if sum(map(_size, printable)) <= room:
         return printable
-    return "…" + encoded[len(encoded) - room + len("…".encode()) :].decode(errors="ignore")
+    room -= _size("…")
+    kept = len(printable)
+    while (room := room - _size(printable[kept - 1])) >= 0:
+        kept -= 1
+    return "…" + printable[kept:]
+
+
+def _size(character: str) -> int:
+    """Bytes that ``character`` takes in JSON."""
+    return len(character.encode()) + (character in _ESCAPED)
