@@ -170,8 +170,8 @@ def _judge_nothing(evidence: Evidence, stored: TestStatus) -> _Judged:
 def _judge_podless_job(evidence: Evidence, stored: TestStatus, job: Job) -> TestStatus:
     if job.reason in ("", "CompletionsReached"):
         return _ended(stored, Phase.PASSED, None, None, evidence)
-    message = f"The pod is gone; its Job says {job.reason}: {job.message}"
-    message = _clean(message, len(evidence.execution.spec.tests))
+    told = f"The pod is gone; its Job says {job.reason}: {job.message}"
+    message = _clean(told, len(evidence.execution.spec.tests))
     return _ended(stored, Phase.ERROR, Reason.POD_DELETED, message, evidence)
 
 
