@@ -16,6 +16,8 @@ from supercheck_operator.resources import ExecutionQueueSpec
 Component = Literal["admission", "controller", "api"]
 COMPONENTS: Final[tuple[Component, ...]] = ("admission", "controller", "api")
 _PORT_LIMIT: Final = 65535
+_SHOWN: Final = 40
+"""Characters of a wrong value that are shown."""
 
 
 class SettingsError(Exception):
@@ -139,6 +141,8 @@ def _sentence(errors: Sequence[Any], said: Mapping[str, Any]) -> str:
     field = str(first["loc"][0])
     name = _VARIABLES.get(field) or _FLAGS.get(field, field)
     value = said.get(field)
-    shown = ",".join(value) if isinstance(value, list) else value
-    told = first["msg"].removeprefix("Input ").removeprefix("should ")
-    return f"{name} cannot be {shown!r}: it must {told.removeprefix('must ')}."
+    shown = str(",".join(value) if isinstance(value, list) else value)
+    if len(shown) > _SHOWN:
+        shown = f"{shown[:_SHOWN]}…"
+    _, should, told = first["msg"].partition(" after validation")[0].rpartition(" should ")
+    return f"{name} cannot be {shown!r}: {'it must ' if should else ''}{told}."
