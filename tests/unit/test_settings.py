@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import argparse
+from datetime import timedelta
+
+import pytest
+from tests.unit.builders import queue
+
+from supercheck_operator.ledger.capacity import Limits
+from supercheck_operator.settings import Settings, SettingsError, add_flags, load
+
+
+def load_from(*argv: str, **environment: str) -> Settings:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    return load(parser.parse_args(argv), environment)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    settings = load_from()
+    assert (settings.running_capacity, settings.queued_capacity) == (5, 50)
+    assert settings.max_concurrent_tests == 2
+    assert settings.execution_timeout == timedelta(minutes=15)
+    assert settings.ledger == "memory"
+    assert (settings.webhook_port, settings.http_port) == (9443, 8080)
+    assert settings.components == {"admission", "controller", "api"}
+    assert settings.retry_after_seconds == 0
+    assert not settings.local
+
+
+def test_every_variable_is_heard() -> None:
+    settings = load_from(
+        RUNNING_CAPACITY="7",
+        QUEUED_CAPACITY="0",
+        MAX_CONCURRENT_TESTS="3",
+        TEST_EXECUTION_TIMEOUT_MS="60000",
+        RETRY_AFTER_SECONDS="9",
+        SWEEP_SECONDS="2.5",
+        HOME="/root",
+    )
+    assert (settings.running_capacity, settings.queued_capacity) == (7, 0)
+    assert (settings.max_concurrent_tests, settings.retry_after_seconds) == (3, 9)
+    assert (settings.execution_timeout, settings.sweep_seconds) == (timedelta(minutes=1), 2.5)
+
+
+def test_every_flag_is_heard() -> None:
+    settings = load_from(
+        "--local",
+        "--kubeconfig=k",
+        "--context=c",
+        "--components=api,admission",
+        "--ledger=memory",
+        "--webhook-port=1",
+        "--http-port=2",
+        "--log-level=debug",
+    )
+    assert settings.local
+    assert (str(settings.kubeconfig), settings.context) == ("k", "c")
+    assert settings.components == {"api", "admission"}
+    assert (settings.webhook_port, settings.http_port) == (1, 2)
+    assert settings.log_level == "debug"
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    assert load_from(RUNNING_CAPACITY="", REDIS_URL="").running_capacity == 5
+
+
+def test_the_help_tells_about_every_flag_and_variable() -> None:
+    parser = argparse.ArgumentParser()
+    add_flags(parser)
+    text = parser.format_help()
+    for word in ("RUNNING_CAPACITY", "QUEUED_CAPACITY", "SWEEP_SECONDS", "--ledger", "--local"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "must"),
+    [
+        ("RUNNING_CAPACITY", "-1", "be greater than or equal to 0"),
+        ("RUNNING_CAPACITY", "five", "be a valid integer, unable to parse string as an integer"),
+        ("RUNNING_CAPACITY", "1.5", "be a valid integer, unable to parse string as an integer"),
+        ("RUNNING_CAPACITY", "100001", "be less than or equal to 100000"),
+        ("QUEUED_CAPACITY", "-50", "be greater than or equal to 0"),
+        ("QUEUED_CAPACITY", "9" * 30, "be less than or equal to 100000"),
+        ("MAX_CONCURRENT_TESTS", "0", "be greater than or equal to 1"),
+        ("MAX_CONCURRENT_TESTS", "101", "be less than or equal to 100"),
+        ("TEST_EXECUTION_TIMEOUT_MS", "999", "be greater than or equal to 1000"),
+        ("TEST_EXECUTION_TIMEOUT_MS", "604800001", "be less than or equal to 604800000"),
+        ("RETRY_AFTER_SECONDS", "-1", "be greater than or equal to 0"),
+        ("RETRY_AFTER_SECONDS", "3601", "be less than or equal to 3600"),
+        ("SWEEP_SECONDS", "0", "be greater than or equal to 1"),
+        ("SWEEP_SECONDS", "inf", "be less than or equal to 600"),
+        ("SWEEP_SECONDS", "nan", "be less than or equal to 600"),
+        ("SWEEP_SECONDS", "soon", "be a valid number, unable to parse string as a number"),
+    ],
+)
+def test_a_variable_that_cannot_be_right_is_named(variable: str, value: str, must: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from(**{variable: value})
+    assert str(refusal.value) == f"{variable} cannot be {value!r}: it must {must}."
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "must"),
+    [
+        ("--ledger", "redis", "be 'memory'"),
+        ("--ledger", "", "be 'memory'"),
+        ("--webhook-port", "0", "be greater than or equal to 1"),
+        ("--webhook-port", "65536", "be less than or equal to 65535"),
+        ("--http-port", "http", "be a valid integer, unable to parse string as an integer"),
+        ("--log-level", "loud", "be 'debug', 'info', 'warning' or 'error'"),
+        ("--components", "api,gui", "be 'admission', 'controller' or 'api'"),
+    ],
+)
+def test_a_flag_that_cannot_be_right_is_named(flag: str, value: str, must: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from(flag, value)
+    assert str(refusal.value) == f"{flag} cannot be {value!r}: it must {must}."
+
+
+@pytest.mark.parametrize("value", ["", ",", " , "])
+def test_at_least_one_component_must_be_named(value: str) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from("--components", value)
+    assert str(refusal.value) == "--components cannot be '': it must have at least 1 item."
+
+
+def test_a_number_too_long_to_read_is_refused_in_a_sentence() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from(RUNNING_CAPACITY="9" * 5000)
+    assert str(refusal.value) == (
+        f"RUNNING_CAPACITY cannot be '{'9' * 40}…':"
+        " Unable to parse input string as an integer, exceeded maximum size."
+    )
+
+
+def test_one_port_cannot_serve_two() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from("--webhook-port", "8443", "--http-port", "8443")
+    assert str(refusal.value) == "--webhook-port and --http-port must differ."
+
+
+@pytest.mark.parametrize("variable", ["REDIS_HOST", "REDIS_URL"])
+def test_redis_is_refused_rather_than_ignored(variable: str) -> None:
+    with pytest.raises(SettingsError, match=rf"^{variable} is set, but .*--ledger memory"):
+        load_from(**{variable: "redis:6379"})
+    assert load_from("--ledger", "memory", **{variable: "redis:6379"}).ledger == "memory"
+
+
+# What a queue leaves unsaid ----------------------------------------------------------------------
+
+
+def test_a_silent_queue_has_the_limits_of_the_settings() -> None:
+    assert Settings().limits(queue().spec) == Limits(running=5, queued=50)
+
+
+def test_a_queue_that_speaks_is_heard_also_when_it_says_zero() -> None:
+    spec = queue(
+        runningCapacity=0,
+        queuedCapacity=0,
+        perNamespace={"runningCapacity": 3, "queuedCapacity": 20},
+        stopPolicy="Hold",
+    ).spec
+    assert Settings().limits(spec) == Limits(0, 0, 3, 20, held=True)
