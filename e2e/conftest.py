@@ -28,13 +28,16 @@ from kindless import binaries, engine
 
 Raw = dict[str, Any]
 
+collect_ignore: Final = ["images"]  # their suites run in containers; one is there to fail
+
 CLUSTER: Final = "supercheck-e2e"
 IMAGE: Final = "localhost/supercheck-e2e/pytest:1"
 RUNNING_CAPACITY: Final = 5
-WAIT_SECONDS: Final = 60
+WAIT_SECONDS: Final = 120
 """How long anything may take here before its test fails."""
 
 _HERE: Final = Path(__file__).parent
+_LIVE: Final = "status.phase!=Succeeded,status.phase!=Failed"
 _PYTEST_KIND_CLUSTER: Final = "pytest-kind"
 _OPERATOR: Final = pytest.StashKey["Operator"]()
 
@@ -48,7 +51,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if option.cluster_name == _PYTEST_KIND_CLUSTER:
         option.cluster_name = CLUSTER
     option.kind_bin = option.kind_bin or str(engine.kind_binary())
-    option.kind_kubectl_bin = option.kind_kubectl_bin or _kubectl()
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():  # what is built says so, and takes minutes
+        if Path(option.kind_bin).name == "kindless":
+            binaries.build(binaries.CONTROL_PLANE + binaries.NODE)
+        option.kind_kubectl_bin = option.kind_kubectl_bin or _kubectl()
     if not option.keep_cluster:
         # With it, a cluster of kindless goes when this process goes, also by SIGKILL.
         os.environ.setdefault("KINDLESS_OWNER_PID", str(os.getpid()))
@@ -233,10 +240,10 @@ class Namespace:
     def create(self, manifest: Raw) -> None:
         self.kubectl("create", "--filename=-", stdin=manifest)
 
-    def wait(self, what: str, resource: str) -> None:
+    def wait(self, what: str, *resources: str) -> None:
         """Until ``what`` (``condition=…``, ``delete``) is so; as long as it is not, it waits."""
         self.kubectl(
-            *("wait", f"--namespace={self.name}", f"--for={what}", resource),
+            *("wait", f"--namespace={self.name}", f"--for={what}", *resources),
             f"--timeout={WAIT_SECONDS}s",
         )
 
@@ -360,6 +367,8 @@ def namespace(kubectl: Kubectl, operator: Operator) -> Generator[Namespace, None
     # Whatever an earlier test left must give its slot back, or this one tells.
     space.wait("jsonpath={.status.running}=0", "executionqueue/default")
     yield space
+    kubectl("delete", "testexecutions", "--all", f"--namespace={name}", "--wait=false")
+    space.wait("delete", "pod", f"--field-selector={_LIVE}")
     kubectl("delete", "namespace", name, "--wait=false")
 
 

@@ -37,7 +37,7 @@ def test_a_cancelled_execution_keeps_its_slot_until_its_pod_is_gone(
         "first",
         sleeper,
         queue=narrow_queue,
-        template={"spec": {"terminationGracePeriodSeconds": 5}},
+        template={"spec": {"terminationGracePeriodSeconds": 10}},
     )
     namespace.running(first)
     second = namespace.submit("second", sleeper | {"command": ["true"]}, queue=narrow_queue)
