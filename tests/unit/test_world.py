@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import copy
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.unit.builders import (
+    COMPLETE,
+    NOW,
+    Raw,
+    raw_execution,
+    raw_job,
+    raw_pod,
+    terminated,
+    when,
+)
+
+from supercheck_operator.controller.world import Kind, Run, World, parse_execution
+from supercheck_operator.execution.assess import Assessment, Defaults
+from supercheck_operator.ledger.contract import Holder, State
+from supercheck_operator.queueing.line import Entry
+from supercheck_operator.resources import Phase
+
+RUNNING: Raw = {"phase": "Running", "state": {"running": {"startedAt": when(-10)}}}
+PASSED: Raw = {"phase": "Succeeded", "state": terminated(0)}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def saw(world: World, *seen: tuple[Kind, Raw]) -> Run:
+    """The one run there is, after ``seen``."""
+    for kind, raw in seen:
+        world.observe(kind, raw)
+    [run] = world
+    return run
+
+
+def state(run: Run) -> State | None:
+    """What it counts as now; a function, because it changes under the type checker's eyes."""
+    return run.state
+
+
+def an_execution(**rest: Any) -> tuple[Kind, Raw]:
+    return Kind.EXECUTION, raw_execution(**rest)
+
+
+def a_job(**rest: Any) -> tuple[Kind, Raw]:
+    return Kind.JOB, raw_job(**rest)
+
+
+def a_pod(**rest: Any) -> tuple[Kind, Raw]:
+    return Kind.POD, raw_pod(**rest)
+
+
+# What counts as what -----------------------------------------------------------------------------
+
+
+def test_a_new_execution_waits_and_stands_in_the_line(world: World) -> None:
+    run = saw(world, an_execution(priority=3, version=7, created=-60))
+    assert run.holder == Holder("uid-1", "default", "team-a", State.WAITING)
+    assert run.entry() == Entry("uid-1", "team-a", "run", 3, when(-60), 7)
+    assert (len(world), world.get("uid-1"), world.get("other")) == (1, run, None)
+
+
+def test_a_suspended_execution_is_parked(world: World) -> None:
+    assert saw(world, an_execution(suspend=True)).state is State.PARKED
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [[an_execution(status={"phase": "Running"})], [an_execution(), a_job()]],
+)
+def test_once_started_always_started(world: World, evidence: list[tuple[Kind, Raw]]) -> None:
+    run = saw(world, *evidence)
+    assert state(run) is State.RUNNING
+    world.observe(Kind.EXECUTION, raw_execution(version=99, suspend=True))
+    assert state(run) is State.RUNNING
+
+
+def test_an_execution_whose_job_came_first_has_started(world: World) -> None:
+    run = saw(world, a_job(), an_execution())
+    assert run.started
+    assert run.evidence(NOW, Defaults(timedelta(1), 1), drained=False) is not None
+
+
+def test_a_claimed_execution_runs_before_its_job_exists(world: World) -> None:
+    run = saw(world, an_execution())
+    run.launching["login"] = ""
+    assert run.holder == Holder("uid-1", "default", "team-a", State.RUNNING)
+
+
+def test_a_final_execution_frees_its_slot_only_when_its_pods_are_gone(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(**RUNNING))
+    world.observe(Kind.EXECUTION, raw_execution(version=50, status={"phase": "Cancelled"}))
+    assert run.final
+    assert state(run) is State.RUNNING
+    world.observe(Kind.POD, raw_pod(version=60, **PASSED))
+    assert state(run) is None
+
+
+def test_a_verdict_frees_the_slot_before_it_is_written(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(**PASSED))
+    assert state(run) is State.RUNNING
+    run.verdict = Assessment(Phase.PASSED, None, None, ())
+    assert state(run) is None
+
+
+def test_a_deleted_execution_with_a_live_pod_still_counts_as_running(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(**RUNNING))
+    world.observe(Kind.EXECUTION, raw_execution(version=50), deleted=True)
+    world.observe(Kind.JOB, raw_job(version=51), deleted=True)
+    assert run.holder == Holder("uid-1", "default", "team-a", State.RUNNING)
+    assert run.evidence(NOW, Defaults(timedelta(1), 1), drained=False) is None
+    world.observe(Kind.POD, raw_pod(version=52, **RUNNING), deleted=True)
+    assert run.holder is None
+    assert run.over
+
+
+def test_a_pod_that_vanished_keeps_the_slot_while_its_job_may_make_another(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(**RUNNING))
+    run.verdict = Assessment(Phase.ERROR, None, None, ())
+    world.observe(Kind.POD, raw_pod(version=50, **RUNNING), deleted=True)
+    assert state(run) is State.RUNNING
+    world.observe(Kind.JOB, raw_job(version=51, condition=COMPLETE))
+    assert state(run) is None
+
+
+def test_left_over_pods_of_an_unknown_execution_count(world: World) -> None:
+    assert saw(world, a_pod(**RUNNING)).state is State.RUNNING
+
+
+def test_dead_left_overs_of_an_unknown_execution_do_not(world: World) -> None:
+    world.observe(Kind.POD, raw_pod(phase="Failed"))
+    world.observe(Kind.JOB, raw_job(condition=COMPLETE))
+    assert [run for run in world if run.state] == []
+
+
+def test_a_finished_execution_is_not_remembered(world: World) -> None:
+    assert world.observe(Kind.EXECUTION, raw_execution(status={"phase": "Passed"})) is None
+    assert len(world) == 0
+
+
+def test_a_run_is_over_when_nothing_of_it_can_change(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(**PASSED))
+    assert not run.over
+    world.observe(Kind.EXECUTION, raw_execution(version=50, status={"phase": "Passed"}))
+    assert not run.over
+    world.observe(Kind.JOB, raw_job(version=51, condition=COMPLETE))
+    assert run.over
+
+
+def test_objects_that_are_not_ours_are_nobodys(world: World) -> None:
+    stranger = raw_pod(**RUNNING)
+    stranger["metadata"]["labels"] = {"app": "web"}
+    assert world.observe(Kind.POD, stranger) is None
+    assert len(world) == 0
+
+
+def test_a_run_that_ended_while_nobody_looked_keeps_its_evidence(world: World) -> None:
+    # A restart lists Jobs and pods before executions; all three show how it ended.
+    run = saw(
+        world,
+        a_job(version=30, condition=COMPLETE),
+        a_pod(**PASSED),
+        an_execution(status={"phase": "Running"}),
+    )
+    assert run.jobs["login"].finished
+    assert run.pods["login"].ended
+
+
+# Old news ----------------------------------------------------------------------------------------
+
+
+def test_an_older_execution_is_no_news(world: World) -> None:
+    run = saw(world, an_execution(version=9, priority=9))
+    assert world.observe(Kind.EXECUTION, raw_execution(version=9, priority=1)) is None
+    assert world.observe(Kind.EXECUTION, raw_execution(version=8, priority=1)) is None
+    assert world.observe(Kind.EXECUTION, raw_execution(version=10, priority=1)) is run
+    assert run.entry().priority == 1
+
+
+def test_versions_are_numbers(world: World) -> None:
+    saw(world, an_execution(version=9))
+    assert world.observe(Kind.EXECUTION, raw_execution(version=10)) is not None
+
+
+def test_older_jobs_and_pods_are_no_news(world: World) -> None:
+    run = saw(world, a_job(version=30, condition=COMPLETE), an_execution(), a_job(version=31))
+    assert world.observe(Kind.JOB, raw_job(version=30)) is None
+    saw(world, a_pod(version=41, **RUNNING))
+    assert world.observe(Kind.POD, raw_pod(version=40)) is None
+    assert run.pods["login"].phase == "Running"
+
+
+def test_what_is_gone_does_not_come_back(world: World) -> None:
+    run = saw(world, an_execution(), a_job(version=30), a_pod(version=40))
+    world.observe(Kind.JOB, raw_job(version=31), deleted=True)
+    world.observe(Kind.POD, raw_pod(version=41), deleted=True)
+    assert world.observe(Kind.JOB, raw_job(version=32)) is None
+    assert world.observe(Kind.POD, raw_pod(version=42)) is None
+    assert run.jobs["login"].gone
+    assert run.pods["login"].gone
+
+
+def test_the_end_of_a_pod_is_for_ever(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(version=40, **PASSED))
+    world.observe(Kind.POD, raw_pod(version=41, **RUNNING))
+    assert run.pods["login"].exit_code == 0
+    world.observe(Kind.POD, raw_pod(version=42, phase="Failed"), deleted=True)
+    assert (run.pods["login"].exit_code, run.pods["login"].gone) == (0, True)
+
+
+def test_of_two_pods_of_one_job_the_living_one_counts(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(uid="first", **RUNNING))
+    assert world.observe(Kind.POD, raw_pod(uid="second", version=50, **RUNNING)) is None
+    world.observe(Kind.POD, raw_pod(uid="first", version=51, phase="Failed"))
+    assert world.observe(Kind.POD, raw_pod(uid="third", version=52, phase="Failed")) is None
+    assert world.observe(Kind.POD, raw_pod(uid="second", version=53, **RUNNING)) is run
+    assert run.pods["login"].id.uid == "second"
+
+
+# What vanished -----------------------------------------------------------------------------------
+
+
+def test_a_job_that_vanished_without_a_seen_pod_must_be_proven_empty(world: World) -> None:
+    run = saw(world, an_execution(), a_job())
+    world.observe(Kind.JOB, raw_job(version=50), deleted=True)
+    assert run.proving
+    assert state(run) is State.RUNNING
+
+
+def test_a_finished_job_or_one_whose_pod_was_seen_needs_no_proof(world: World) -> None:
+    run = saw(world, an_execution(tests=[{"name": t, "image": "i"} for t in ("a", "b")]))
+    saw(world, a_job(test="a", version=30, condition=COMPLETE), a_job(test="b"), a_pod(test="b"))
+    world.observe(Kind.JOB, raw_job("a", version=50, condition=COMPLETE), deleted=True)
+    world.observe(Kind.JOB, raw_job("b", version=51), deleted=True)
+    assert not run.proving
+
+
+def test_a_proven_job_is_not_proven_again_by_the_same_news(world: World) -> None:
+    run = saw(world, an_execution(), a_job())
+    world.missing(Kind.JOB, {}, 40)  # a sweep finds it gone ...
+    run.proving = False  # ... and that it left no pod ...
+    assert world.observe(Kind.JOB, raw_job(version=39), deleted=True) is None
+    assert not run.proving  # ... before the watch tells
+
+
+def test_what_a_list_does_not_show_is_gone(world: World) -> None:
+    run = saw(world, an_execution(version=5), a_job(version=6), a_pod(version=7, **RUNNING))
+    assert world.missing(Kind.POD, {}, 7) == [run]
+    assert world.missing(Kind.JOB, {}, 7) == [run]
+    assert world.missing(Kind.EXECUTION, {}, 7) == [run]
+    assert run.pods["login"].gone
+    assert run.jobs["login"].gone
+    assert run.execution is None
+    for kind in Kind:
+        assert world.missing(kind, {}, 8) == []
+
+
+def test_what_a_list_shows_or_is_too_old_to_show_stays(world: World) -> None:
+    run = saw(world, an_execution(version=5), a_job(version=6), a_pod(version=7, **RUNNING))
+    listed: dict[str, Raw] = {"uid-1": {}, "job-uid-1-login": {}, "pod-uid-1-login": {}}
+    for kind in Kind:
+        assert world.missing(kind, listed, 9) == []
+        assert world.missing(kind, {}, 4) == []
+    assert run.execution is not None
+
+
+def test_what_a_list_found_missing_does_not_come_back_by_older_news(world: World) -> None:
+    run = saw(world, an_execution(version=5))
+    world.missing(Kind.EXECUTION, {}, 20)
+    world.observe(Kind.EXECUTION, raw_execution(version=10))
+    assert run.execution is None
+    world.forget(run)
+    assert world.observe(Kind.EXECUTION, raw_execution(version=10)) is None
+
+
+# Forgotten ---------------------------------------------------------------------------------------
+
+
+def test_what_is_forgotten_does_not_come_back_by_old_news(world: World) -> None:
+    run = saw(world, an_execution(version=5))
+    world.observe(Kind.EXECUTION, raw_execution(version=8), deleted=True)
+    world.forget(run)
+    world.forget(run)
+    assert world.observe(Kind.EXECUTION, raw_execution(version=7)) is None
+    assert world.observe(Kind.POD, raw_pod(version=6, **RUNNING)) is None
+    assert len(world) == 0
+
+
+def test_what_is_newer_than_a_grave_is_news(world: World) -> None:
+    run = saw(world, an_execution(version=5))
+    world.forget(run)
+    assert saw(world, a_pod(version=6, **RUNNING)).state is State.RUNNING
+
+
+def test_a_grave_is_kept_until_no_older_news_can_come(world: World) -> None:
+    run = saw(world, an_execution(version=5))
+    world.forget(run)
+    world.clear_graves(5)
+    assert world.observe(Kind.EXECUTION, raw_execution(version=5)) is None
+    world.clear_graves(6)
+    assert world.observe(Kind.EXECUTION, raw_execution(version=5)) is not None
+
+
+def test_the_deletion_of_what_was_never_known_is_no_news(world: World) -> None:
+    assert world.observe(Kind.EXECUTION, raw_execution(), deleted=True) is None
+    world.observe(Kind.POD, raw_pod(), deleted=True)
+    assert [run for run in world if run.state] == []
+
+
+# Memory ------------------------------------------------------------------------------------------
+
+
+def test_scripts_are_not_kept_while_they_wait() -> None:
+    raw = raw_execution(
+        {"name": "a", "image": "i", "script": "x" * 1000},
+        {"name": "b", "image": "i"},
+        {"name": "c", "image": "i", "script": ""},
+    )
+    before = copy.deepcopy(raw)
+    tests = parse_execution(raw).spec.tests
+    assert [test.script for test in tests] == ["", None, ""]
+    assert raw == before
