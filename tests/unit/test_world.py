@@ -116,8 +116,8 @@ def test_a_deleted_execution_with_a_live_pod_still_counts_as_running(world: Worl
     assert run.holder == Holder("uid-1", "default", "team-a", State.RUNNING)
     assert run.evidence(NOW, Defaults(timedelta(1), 1), drained=False) is None
     world.observe(Kind.POD, raw_pod(version=52, **RUNNING), deleted=True)
-    assert run.holder is None
     assert run.over
+    assert state(run) is None
 
 
 def test_a_pod_that_vanished_keeps_the_slot_while_its_job_may_make_another(world: World) -> None:
@@ -161,15 +161,21 @@ def test_objects_that_are_not_ours_are_nobodys(world: World) -> None:
 
 
 def test_a_run_that_ended_while_nobody_looked_keeps_its_evidence(world: World) -> None:
-    # A restart lists Jobs and pods before executions; all three show how it ended.
     run = saw(
         world,
+        an_execution(status={"phase": "Running"}),
         a_job(version=30, condition=COMPLETE),
         a_pod(**PASSED),
-        an_execution(status={"phase": "Running"}),
     )
     assert run.jobs["login"].finished
     assert run.pods["login"].ended
+
+
+def test_a_finished_execution_is_remembered_while_something_of_it_lives(world: World) -> None:
+    finished = an_execution(status={"phase": "Cancelled"})
+    run = saw(world, finished, a_job(version=30), a_pod(**RUNNING), finished)
+    assert run.final
+    assert state(run) is State.RUNNING
 
 
 # Old news ----------------------------------------------------------------------------------------
