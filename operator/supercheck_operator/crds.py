@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from kubernetes import client
+from pydantic import BaseModel
 
 from supercheck_operator.resources import (
     GROUP,
+    QUANTITY_PATTERN,
     VERSION,
     ExecutionQueueSpec,
     ExecutionQueueStatus,
-    Model,
     TestExecutionSpec,
     TestExecutionStatus,
 )
@@ -25,6 +27,9 @@ Schema = dict[str, Any]
 
 MUTABLE = ("cancel", "suspend", "priority")
 """The only fields of a TestExecution's spec that may change after its creation."""
+
+_QUANTITIES = ("limits", "requests", "overhead", "sizeLimit", "divisor")
+"""Fields of a pod that hold quantities; the client's models take them for plain strings."""
 
 _FINAL = "['Passed', 'Failed', 'Error', 'Cancelled']"
 _KEPT = (
@@ -78,6 +83,10 @@ def _files() -> dict[str, str]:
 
 def _test_executions() -> dict[str, Any]:
     spec = structural(TestExecutionSpec)
+    spec["properties"]["template"] = _pod_template() | {
+        "description": spec["properties"]["template"]["description"],
+        "nullable": True,
+    }
     spec["x-kubernetes-validations"] = [
         *(_immutable(field) for field in spec["properties"] if field not in MUTABLE),
         {
@@ -224,7 +233,50 @@ def _definition(
     }
 
 
-def structural(model: type[Model]) -> Schema:
+def _pod_template() -> Schema:
+    """PodTemplateSpec as the Kubernetes client's release knows it, without its prose.
+
+    What only a running pod has is left out, and a template need not have containers: it is laid
+    under pods that do.
+    """
+    schema = _bare(structural(client.V1PodTemplateSpec))
+    metadata, pod = schema["properties"]["metadata"], schema["properties"]["spec"]
+    metadata["properties"] = {
+        name: metadata["properties"][name] for name in ("labels", "annotations")
+    }
+    del pod["properties"]["ephemeralContainers"]
+    pod["required"].remove("containers")
+    if not pod["required"]:
+        del pod["required"]
+    return schema
+
+
+def _bare(node: Schema) -> Schema:
+    """Without descriptions and defaults, and with quantities as such."""
+    result = {key: value for key, value in node.items() if key not in ("description", "default")}
+    if "properties" in node:
+        result["properties"] = {
+            name: _quantities(_bare(child)) if name in _QUANTITIES else _bare(child)
+            for name, child in node["properties"].items()
+        }
+    for key in ("items", "additionalProperties"):
+        if isinstance(node.get(key), dict):
+            result[key] = _bare(node[key])
+    return result
+
+
+def _quantities(node: Schema) -> Schema:
+    quantity = {
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "x-kubernetes-int-or-string": True,
+        "pattern": QUANTITY_PATTERN,
+    }
+    if node.get("type") == "object":
+        return node | {"additionalProperties": quantity}
+    return quantity
+
+
+def structural(model: type[BaseModel]) -> Schema:
     """The structural OpenAPI v3 schema of ``model``."""
     schema = model.model_json_schema(by_alias=True)
     return _structural(schema, schema.get("$defs", {}))
@@ -236,10 +288,10 @@ def _structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
         return _structural(
             {**target, **{k: v for k, v in node.items() if k != "$ref"}}, definitions
         )
-    int_or_string = node.get("x-kubernetes-int-or-string", False)
     options = node.get("anyOf", [])
+    int_or_string = {"integer", "string"} <= {option.get("type") for option in options}
     if options and not int_or_string:
-        # The only unions are `T | None`: one option beside null.
+        # The only other unions are `T | None`: one option beside null.
         rest = {k: v for k, v in node.items() if k != "anyOf"}
         [option] = [option for option in options if option.get("type") != "null"]
         return _structural({**option, **rest}, definitions) | {"nullable": True}
@@ -249,6 +301,7 @@ def _structural(node: Schema, definitions: dict[str, Schema]) -> Schema:
         del result["default"]
     if int_or_string:
         result["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+        result["x-kubernetes-int-or-string"] = True
     if "const" in node:
         result["enum"] = [node["const"]]
     if "properties" in node:

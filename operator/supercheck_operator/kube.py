@@ -173,13 +173,10 @@ class Kube:
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
 
-    async def create(self, resource: Resource, body: Raw, *, dry_run: bool = False) -> Raw:
-        """Create ``body``; with ``dry_run`` only ask whether it could be, unknown fields included."""
-        query = {"dryRun": "All", "fieldValidation": "Strict"} if dry_run else {}
-        if not dry_run:
-            self._on_write("create", resource.plural)
+    async def create(self, resource: Resource, body: Raw) -> Raw:
+        self._on_write("create", resource.plural)
         namespace = body["metadata"].get("namespace", "")
-        return await self._request("POST", resource.url(namespace), query=query, body=body)
+        return await self._request("POST", resource.url(namespace), body=body)
 
     async def ask(self, resource: Resource, body: Raw) -> Raw:
         """Create a review: an object that is an answer and is stored nowhere."""

@@ -28,7 +28,7 @@ SCRIPT_LIMIT: Final = 256 * 1024
 
 _DAY = 24 * 60 * 60
 _INT32 = 2**31 - 1
-_QUANTITY = (
+QUANTITY_PATTERN: Final = (
     r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))"
     r"(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$"
 )
@@ -93,7 +93,7 @@ DnsLabel = Annotated[
 ]
 Quantity = Annotated[
     int | str,
-    Field(json_schema_extra={"x-kubernetes-int-or-string": True, "pattern": _QUANTITY}),
+    Field(json_schema_extra={"pattern": QUANTITY_PATTERN}),
 ]
 Words = Annotated[list[str], Field(max_length=4096)]
 Labels = Annotated[dict[str, str], Field(max_length=64)]
@@ -216,7 +216,6 @@ class TestExecutionSpec(Model):
         default=None,
         description="A PodTemplateSpec laid under every test's pod: volumes, nodeSelector,"
         " tolerations, serviceAccountName, sidecars, ...",
-        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
     )
     max_concurrent_tests: int | None = Field(
         default=None,

@@ -10,16 +10,12 @@ from pydantic import ValidationError
 
 from supercheck_operator.admission import judge
 from supercheck_operator.admission.review import Answer, InvalidExecutionError, Submission
-from supercheck_operator.execution import manifest
 from supercheck_operator.kube import (
-    JOBS,
     NAMESPACES,
     QUEUES,
-    InvalidError,
     Kube,
     KubeError,
     NotFoundError,
-    UnreachableError,
 )
 from supercheck_operator.ledger.contract import Ledger, LedgerUnavailableError, Reservation
 from supercheck_operator.queueing.queue import Queues
@@ -27,7 +23,6 @@ from supercheck_operator.reporting.metrics import Metrics
 from supercheck_operator.resources import (
     ExecutionQueue,
     ExecutionQueueSpec,
-    Test,
     TestExecution,
 )
 from supercheck_operator.settings import Settings
@@ -84,17 +79,7 @@ class Admitter:
                 submission.namespace,
                 parked=execution.spec.suspend,
             )
-            # Room first: what is refused anyway must cost no request to the API server.
-            room = await self._ledger.reserve(wanted, limits, dry_run=True)
-            if room.admitted:
-                async with asyncio.timeout(_LOOKUP_TIMEOUT):
-                    await self._check_template(execution)
-                if not submission.dry_run:
-                    room = await self._ledger.reserve(wanted, limits, dry_run=False)
-        except InvalidError as error:
-            return judge.invalid(f"spec: the API server would refuse its Job: {error}")
-        except manifest.InvalidTemplateError as error:
-            return judge.invalid(str(error))
+            room = await self._ledger.reserve(wanted, limits, dry_run=submission.dry_run)
         except (LedgerUnavailableError, KubeError, TimeoutError) as error:
             logger.warning("capacity cannot be verified: %s", error or "no answer in time")
             return judge.UNVERIFIABLE
@@ -117,24 +102,3 @@ class Admitter:
             return {}
         found = await self._kube.get(NAMESPACES, namespace)
         return dict(found["metadata"].get("labels") or {})
-
-    async def _check_template(self, execution: TestExecution) -> None:
-        """Ask the API server itself about what our schema leaves open. Raises InvalidError.
-
-        The tests of an execution differ only in what the schema covers, but for ``resources``.
-        """
-        doubtful = [test for test in execution.spec.tests if _is_doubtful(test)]
-        if not doubtful and execution.spec.template is not None:
-            doubtful = [execution.spec.tests[0]]
-        for test in doubtful:
-            try:
-                await self._kube.create(JOBS, manifest.job(execution, test), dry_run=True)
-            except (InvalidError, UnreachableError):
-                raise
-            except KubeError as error:
-                # A quota or a policy may let it pass later; the launch will tell.
-                logger.debug("dry-run of %s: %s", test.name, error)
-
-
-def _is_doubtful(test: Test) -> bool:
-    return bool(test.resources or test.env_from or any(e.value_from for e in test.env or ()))

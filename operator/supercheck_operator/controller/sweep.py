@@ -32,8 +32,7 @@ from supercheck_operator.resources import API_VERSION, DEFAULT_QUEUE, LABEL_EXEC
 
 logger = logging.getLogger(__name__)
 
-_ORDER: Final = ((Kind.JOB, JOBS), (Kind.POD, PODS), (Kind.EXECUTION, EXECUTIONS))
-"""Executions last: a finished one is remembered only if something of it still lives."""
+_KINDS: Final = ((Kind.EXECUTION, EXECUTIONS), (Kind.JOB, JOBS), (Kind.POD, PODS))
 _FIRST_INTERVAL: Final = 5.0
 """Seconds to the second sweep, which finds what was deleted before the watches began."""
 
@@ -81,14 +80,17 @@ class Sweeper:
             self._reconciler.observe_queue(raw)
         for queue in queues.missing({raw["metadata"]["name"] for raw in raw_queues}, version):
             self._reconciler.touch_queue(queue)
-        executions: Mapping[str, Raw] = {}
-        for kind, resource in _ORDER:
-            executions, version = await self._list(resource)
-            for raw in executions.values():
+        listed = [(kind, *await self._list(resource)) for kind, resource in _KINDS]
+        _, executions, version = listed[0]
+        # Executions first, or what has ended of an unfinished one would have nobody to tell it to;
+        # and again last, for those that are finished while something of them still lives.
+        for kind, objects, _ in (*listed, listed[0]):
+            for raw in objects.values():
                 run = world.observe(kind, raw)
                 if run is not None:
                     self._reconciler.touch(run)
-            for run in world.missing(kind, executions, version):
+        for kind, objects, seen in listed:
+            for run in world.missing(kind, objects, seen):
                 self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
                 logger.warning("a %s of %s went unseen", kind.value, run.uid)
                 self._reconciler.touch(run)

@@ -75,7 +75,11 @@ class Api:
         assert status in (200, 202, 404), answer
 
     async def watch(self, path: str, version: str) -> AsyncIterator[Raw]:
-        """Every event of ``path`` after ``version``, over any interruption of the connection."""
+        """Every event of ``path`` after ``version``, over any interruption of the connection.
+
+        Where the API server has lost the past (it does when it starts again), what exists is
+        listed and told as events of the type LISTED.
+        """
         mark = "&" if "?" in path else "?"
         while True:
             url = f"{path}{mark}watch=true&allowWatchBookmarks=true&resourceVersion={version}"
@@ -84,12 +88,18 @@ class Api:
                 async with self._session.get(url, timeout=timeout) as response:
                     async for line in response.content:
                         event: Raw = json.loads(line)
-                        if event["type"] == "ERROR":
-                            raise AssertionError(f"the observer lost the watch: {event}")
+                        if event["type"] == "ERROR" or "metadata" not in event.get("object", {}):
+                            break
                         version = event["object"]["metadata"]["resourceVersion"]
                         if event["type"] != "BOOKMARK":
                             yield event
-            except aiohttp.ClientError:
+                    else:
+                        continue
+                listed = await self.get(path)
+                version = listed["metadata"]["resourceVersion"]
+                for item in listed["items"]:
+                    yield {"type": "LISTED", "object": item}
+            except (aiohttp.ClientError, AssertionError, ValueError):
                 await asyncio.sleep(0.1)
 
 

@@ -22,6 +22,7 @@ class Observer:
         self._space = space
         self._tasks: list[asyncio.Task[None]] = []
         self._live: dict[str, str] = {}
+        self._seen: set[str] = set()
         self.most_live = 0
         self.jobs: Counter[str] = Counter()
         """Jobs created, by execution and test."""
@@ -60,11 +61,13 @@ class Observer:
             seen(event["type"], event["object"])
 
     def _job(self, kind: str, job: Raw) -> None:
-        if kind == "ADDED":
-            labels = job["metadata"]["labels"]
-            self.jobs[f"{labels[EXECUTION]}/{labels['supercheck.io/test']}"] += 1
-            if labels[EXECUTION] not in self.started:
-                self.started.append(labels[EXECUTION])
+        if kind == "DELETED" or job["metadata"]["uid"] in self._seen:
+            return
+        self._seen.add(job["metadata"]["uid"])
+        labels = job["metadata"]["labels"]
+        self.jobs[f"{labels[EXECUTION]}/{labels['supercheck.io/test']}"] += 1
+        if labels[EXECUTION] not in self.started:
+            self.started.append(labels[EXECUTION])
 
     def _pod(self, kind: str, pod: Raw) -> None:
         uid, owner = pod["metadata"]["uid"], pod["metadata"]["labels"][UID]

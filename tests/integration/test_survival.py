@@ -1,0 +1,145 @@
+"""What crashes must not do: lose an execution, run one twice, run one too many, change the order."""
+
+import asyncio
+from collections import Counter
+
+from conftest import Cluster, NewOperator
+from harness.api import Space, execution
+from harness.observer import Observer
+from harness.process import Operator
+from harness.waiting import eventually
+from kindless import components
+
+PLENTY = {"QUEUED_CAPACITY": "1000"}
+FAKE_NODE = {
+    "apiVersion": "v1",
+    "kind": "Node",
+    "metadata": {
+        "name": "late",
+        "annotations": {"kwok.x-k8s.io/node": "fake"},
+        "labels": {"arrives": "late", "kubernetes.io/hostname": "late"},
+    },
+    "status": {
+        "allocatable": {"cpu": "1000", "memory": "1000Gi", "pods": "1000"},
+        "capacity": {"cpu": "1000", "memory": "1000Gi", "pods": "1000"},
+    },
+}
+
+
+async def test_killed_six_times_during_300_executions(
+    new_operator: NewOperator, space: Space
+) -> None:
+    operator = new_operator(**PLENTY)
+    await operator.start()
+    names = [f"e-{i:03d}" for i in range(300)]
+    async with Observer(space) as observer:
+        await _submit_in_order(space, names)
+        for kill in range(1, 7):
+            await _until_passed(space, 40 * kill)
+            operator.kill()
+            await operator.start()
+        await _until_passed(space, len(names))
+        await observer.caught_up()
+        await _none_lost_none_twice(space, observer, names)
+        assert observer.started == names
+    assert await operator.stats() == (0, 5, 0, 1000)
+
+
+async def test_api_server_killed_twice_for_four_seconds_during_200_executions(
+    cluster: Cluster, new_operator: NewOperator, space: Space
+) -> None:
+    operator = new_operator(**PLENTY)
+    await operator.start()
+    names = [f"e-{i:03d}" for i in range(200)]
+    async with Observer(space) as observer:
+        await _submit_in_order(space, names)
+        for outage in range(1, 3):
+            await _until_passed(space, 40 * outage)
+            await asyncio.to_thread(components.kill, cluster.name, "kube-apiserver")
+            await asyncio.sleep(4)  # the fault itself
+            await asyncio.to_thread(components.start, cluster.name, "kube-apiserver")
+        await _until_passed(space, len(names))
+        await observer.caught_up()
+        await _none_lost_none_twice(space, observer, names)
+    assert operator.running
+    assert await operator.stats() == (0, 5, 0, 1000)
+
+
+async def test_order_of_creation_survives_a_restart(
+    new_operator: NewOperator, space: Space
+) -> None:
+    operator = new_operator()
+    await operator.start()
+    # Named against their order, so that only creation can tell it.
+    names = [f"e-{99 - i}" for i in range(55)]
+    late = {"nodeSelector": {"arrives": "late"}}
+    async with Observer(space) as observer:
+        for name in names:
+            await space.submit(execution(name, pod=late))
+        created = {
+            item["metadata"]["creationTimestamp"] for item in await space.api.items(space.executions)
+        }
+        assert len(created) < len(names), "some share their second: only resourceVersion tells"
+        operator.kill()
+        await operator.start()
+        await space.api.create("/api/v1/nodes", FAKE_NODE)
+        await _until_passed(space, len(names))
+        await observer.caught_up()
+        assert observer.started == names
+    await space.api.delete("/api/v1/nodes/late")
+
+
+async def test_without_the_operator_creates_are_refused_and_nothing_else_is(
+    operator: Operator, space: Space
+) -> None:
+    await space.submit(execution("before", runs_for="never"))
+    await space.submit(execution("other", suspend=True))
+    operator.kill()
+
+    status, answer = await space.try_submit(execution("meanwhile"))
+    assert status == 500, answer
+    assert "failed calling webhook" in answer["message"]
+    assert "meanwhile" not in await space.phases()
+
+    assert (await space.change("other", {"priority": 7}))[0] == 200
+    assert (await space.change("before", {"cancel": True}))[0] == 200
+    await space.remove("other")
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}
+    await space.api.create(space.config_maps, config_map)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "example/c:1"}]},
+    }
+    await space.api.create(space.pods, pod)
+
+    await operator.start()
+    await space.submit(execution("after"))
+
+    async def over() -> bool:
+        return await space.phases() == {"before": "Cancelled", "after": "Passed"}
+
+    await eventually(over, "it goes on where it stopped")
+
+
+async def _submit_in_order(space: Space, names: list[str]) -> None:
+    """All of them before the first may start, so that the faults meet a full line."""
+    queue = "/apis/supercheck.io/v1alpha1/executionqueues/default"
+    assert (await space.api.patch(queue, {"spec": {"stopPolicy": "Hold"}}))[0] == 200
+    for name in names:
+        await space.submit(execution(name, runs_for="100ms"))
+    assert (await space.api.patch(queue, {"spec": {"stopPolicy": "None"}}))[0] == 200
+
+
+async def _until_passed(space: Space, count: int) -> None:
+    async def enough() -> bool:
+        return list((await space.phases()).values()).count("Passed") >= count
+
+    await eventually(enough, f"{count} have passed", within=180)
+
+
+async def _none_lost_none_twice(space: Space, observer: Observer, names: list[str]) -> None:
+    assert Counter((await space.phases()).values()) == {"Passed": len(names)}
+    assert observer.jobs == {f"{name}/t": 1 for name in names}
+    assert observer.most_live == 5

@@ -1,0 +1,116 @@
+"""What one execution costs the API server: writes are the currency."""
+
+import json
+from collections import Counter
+from datetime import datetime
+
+from conftest import Cluster
+from harness.api import Space, execution
+from harness.process import Operator
+from harness.waiting import eventually
+
+
+async def test_a_passing_execution_with_one_test_costs_three_writes(
+    cluster: Cluster, operator: Operator, space: Space
+) -> None:
+    """Counted by the API server's audit log, not by the operator itself."""
+    await space.submit(execution("one", runs_for="1500ms"))
+
+    async def passed() -> bool:
+        return await space.phases() == {"one": "Passed"}
+
+    await eventually(passed, "it passes")
+    # Another one after it: had the first one more write coming, it would come before these end.
+    await space.submit(execution("two"))
+
+    async def both() -> bool:
+        return await space.phases() == {"one": "Passed", "two": "Passed"}
+
+    await eventually(both, "both pass")
+    assert _writes(cluster, space, "one") == {
+        ("create", "jobs", ""): 1,
+        ("patch", "testexecutions", "status"): 2,
+    }
+
+
+async def test_a_waiting_execution_costs_no_write(
+    cluster: Cluster, operator: Operator, space: Space
+) -> None:
+    for i in range(5):
+        await space.submit(execution(f"busy-{i}", runs_for="never"))
+    queued = await space.submit(execution("waits"))
+    assert queued["metadata"]["generation"] == 1
+    found = await space.get("waits")
+    assert found["status"] == {"phase": "Queued", "observedGeneration": -1}
+    await space.remove("busy-0")
+
+    async def passed() -> bool:
+        return (await space.phases())["waits"] == "Passed"
+
+    await eventually(passed, "it passes", within=90)
+    assert sum(_writes(cluster, space, "waits").values()) <= 3
+
+
+async def test_the_status_of_a_queue_is_written_once_a_second_at_most(
+    cluster: Cluster, operator: Operator, space: Space
+) -> None:
+    before = await operator.metric(
+        'supercheck_kube_writes_total{resource="executionqueues",verb="patch"}'
+    )
+    for i in range(40):
+        await space.submit(execution(f"e-{i}"))
+
+    async def over() -> bool:
+        return set((await space.phases()).values()) == {"Passed"}
+
+    await eventually(over, "all pass")
+
+    async def settled() -> bool:
+        queue = await space.api.get("/apis/supercheck.io/v1alpha1/executionqueues/default")
+        return queue["status"]["usage"] == {"running": "0/5", "queued": "0/50"}
+
+    await eventually(settled, "the queue's status is true again")
+    wrote = await operator.metric(
+        'supercheck_kube_writes_total{resource="executionqueues",verb="patch"}'
+    )
+    times = _queue_write_times(cluster)
+    assert wrote > before
+    assert all(later - earlier >= 0.9 for earlier, later in zip(times, times[1:], strict=False))
+
+
+def _entries(cluster: Cluster) -> list[dict[str, object]]:
+    lines = cluster.audit_log.read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _writes(cluster: Cluster, space: Space, name: str) -> Counter[tuple[str, str, str]]:
+    """Requests of the operator that concern one execution, by verb, resource and subresource."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for entry in _entries(cluster):
+        reference = entry.get("objectRef") or {}
+        assert isinstance(reference, dict)
+        mine = str(entry.get("userAgent", "")).startswith("supercheck-operator/")
+        written = entry["verb"] not in ("get", "list", "watch")
+        here = reference.get("namespace") == space.name
+        if mine and written and here and _is_of(reference, name, entry):
+            key = (str(entry["verb"]), str(reference["resource"]), reference.get("subresource", ""))
+            found[key] += 1
+    return found
+
+
+def _is_of(reference: dict[str, str], name: str, entry: dict[str, object]) -> bool:
+    if entry["stage"] != "ResponseComplete":
+        return False
+    known = reference.get("name", "")
+    return known == name or known.startswith(f"{name}-")
+
+
+def _queue_write_times(cluster: Cluster) -> list[float]:
+    return [
+        datetime.fromisoformat(str(entry["requestReceivedTimestamp"])).timestamp()
+        for entry in _entries(cluster)
+        if isinstance(reference := entry.get("objectRef"), dict)
+        and reference.get("resource") == "executionqueues"
+        and reference.get("subresource") == "status"
+        and entry["stage"] == "ResponseComplete"
+    ]
