@@ -160,7 +160,7 @@ class World:
                 case Kind.EXECUTION:
                     known = run.execution is not None and run.version <= version
                     if known and run.uid not in listed:
-                        run.execution = None
+                        run.execution, run.version = None, version
                         concerned.append(run)
                 case Kind.JOB:
                     for test, job in run.jobs.items():
@@ -213,10 +213,8 @@ class World:
             return None
         test = job.id.test
         known = run.jobs.get(test)
-        if (
-            known is not None
-            and (known.gone or job.id.version <= known.id.version)
-            and not job.gone
+        if known is not None and (
+            known.gone or (job.id.version <= known.id.version and not job.gone)
         ):
             return None
         run.started = True
