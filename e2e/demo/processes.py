@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -43,10 +44,10 @@ async def start(
 
 
 async def stop(process: Process) -> None:
-    """Ask ``process`` to end, and wait until it has."""
+    """Ask ``process`` and what it runs to end, as a terminal would; wait until it has."""
     if process.returncode is not None:
         return
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)
     try:
         async with asyncio.timeout(_PATIENCE):
             await process.wait()
