@@ -37,6 +37,7 @@ WAIT_SECONDS: Final = 120
 """How long anything may take here before its test fails."""
 
 _HERE: Final = Path(__file__).parent
+_KINDLESS: Final = Path(sys.executable).parent / "kindless"
 _LIVE: Final = "status.phase!=Succeeded,status.phase!=Failed"
 _PYTEST_KIND_CLUSTER: Final = "pytest-kind"
 _OPERATOR: Final = pytest.StashKey["Operator"]()
@@ -53,7 +54,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     option.kind_bin = option.kind_bin or str(engine.kind_binary())
     capture = item.config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():  # what is built says so, and takes minutes
-        if Path(option.kind_bin).name == "kindless":
+        if Path(option.kind_bin).name == _KINDLESS.name:
             binaries.build(binaries.CONTROL_PLANE + binaries.NODE)
         option.kind_kubectl_bin = option.kind_kubectl_bin or _kubectl()
     if not option.keep_cluster:
@@ -81,9 +82,9 @@ def pytest_runtest_makereport(
 class KindCluster(Protocol):
     """What is used of pytest-kind's KindCluster, which has no types."""
 
-    name: str
-    kubeconfig_path: Path
+    kind_path: Path
     kubectl_path: Path
+    kubeconfig_path: Path
 
     def load_docker_image(self, docker_image: str) -> None: ...
 
@@ -326,9 +327,8 @@ def kubectl(kind_cluster: KindCluster) -> Kubectl:
 def image(kind_cluster: KindCluster) -> str:
     """The image of ``e2e/images/pytest``, on the node: pytest, a tiny suite, a shell and Python."""
     base = [] if engine.docker() else ["--build-arg=BASE=localhost/python:slim"]
-    kindless = Path(sys.executable).parent / "kindless"
     context = _HERE / "images" / "pytest"
-    subprocess.run([kindless, "build", "image", "--tag", IMAGE, *base, context], check=True)
+    subprocess.run([_KINDLESS, "build", "image", "--tag", IMAGE, *base, context], check=True)
     kind_cluster.load_docker_image(IMAGE)
     return IMAGE
 
@@ -337,6 +337,11 @@ def image(kind_cluster: KindCluster) -> str:
 def operator(
     kind_cluster: KindCluster, pytestconfig: pytest.Config
 ) -> Generator[Operator, None, None]:
+    if kind_cluster.kind_path.name != _KINDLESS.name:
+        pytest.fail(
+            "The API server of real kind runs in a container, from which the operator's webhook at"
+            f" 127.0.0.1 cannot be reached: run the tests as root with --kind-bin={_KINDLESS}."
+        )
     operator = Operator(kind_cluster.kubeconfig_path.absolute())
     pytestconfig.stash[_OPERATOR] = operator
     try:
