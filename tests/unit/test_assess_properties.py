@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import NOW, at, execution, job, pod, terminated, when
 
@@ -246,58 +247,58 @@ def test_the_result_of_a_test_never_changes_once_it_is_stored(
 
 @given(evidence=evidences())
 def test_only_stored_results_stop_a_job(evidence: Evidence) -> None:
-    # Stopped before its result is written, a Job would look, after a crash, like one deleted by hand.
+    # Stopped before its result is written, a Job looks, after a crash, as if deleted by hand.
     assert assess(evidence).stop == ()
 
 
-message_of_4_kib = st.sampled_from(
-    [
-        "x" * 4096,
-        "€" * 1365,
-        "𝄞" * 1024,
-        '"\\' * 2048,
-        "\x00\x1b\x7f" * 1365,
-        "\n" * 2000 + "end",
-        "\t€\n" * 819,
-        "<&>" * 1365,
-        "\u2028" * 1365,
-    ]
-)
+KIB_4 = {
+    "ascii": "x" * 4096,
+    "three bytes each": "€" * 1365,
+    "four bytes each": "𝄞" * 1024,
+    "escaped": '"\\' * 2048,
+    "not printable": "\x00\x1b\x7f" * 1365,
+    "lines": "\n\t€" * 819 + "end",
+}
 
 
-@settings(max_examples=60)
-@given(message=message_of_4_kib, kind=st.sampled_from(["failed", "refused", "waiting", "jobless"]))
-def test_a_status_stays_below_64_kib(message: str, kind: str) -> None:
+def worst_case(kind: str, message: str) -> Evidence:
+    """100 tests with long names, each with ``message``."""
     names = [f"{n:03}" + "n" * 60 for n in range(100)]
     run = execution(*names, name="e" * 63, maxConcurrentTests=100, startTimeoutSeconds=60)
-    pods: dict[str, Pod] = {}
-    jobs: dict[str, Job] = {}
-    refused: dict[str, Refusal] = {}
-    for name in names:
-        uid = ("p" * 63) + "-abcde"
-        if kind == "failed":
+    evidence = Evidence(execution=run, now=NOW, defaults=DEFAULTS, started=True)
+    uid = ("p" * 63) + "-abcde"
+    match kind:
+        case "failed":
             state = terminated(255, reason="Error", message=message)
-            pods[name] = pod(name, uid=uid, phase="Failed", state=state)
-        elif kind == "waiting":
+            pods = {name: pod(name, uid=uid, phase="Failed", state=state) for name in names}
+            return replace(evidence, pods=pods)
+        case "waiting" | "timed out":
             state = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
-            pods[name] = pod(name, uid=uid, state=state)
-        elif kind == "jobless":
-            condition = {"type": "Failed", "reason": "BackoffLimitExceeded", "message": message}
-            jobs[name] = job(name, condition=condition)
-        else:
-            refused[name] = Refusal(Reason.INVALID_TEMPLATE, message)
-    for now in (NOW, at(60)):
-        evidence = Evidence(
-            execution=run,
-            now=now,
-            defaults=DEFAULTS,
-            started=True,
-            jobs=jobs,
-            pods=pods,
-            refused=refused,
-        )
-        written = execution_status(run, assess(evidence), now)
-        assert len(json.dumps(written, ensure_ascii=False).encode()) < 64 * 1024
+            pods = {name: pod(name, uid=uid, state=state) for name in names}
+            return replace(evidence, pods=pods, now=at(60) if kind == "timed out" else NOW)
+        case "without pods":
+            failed = {"type": "Failed", "reason": "BackoffLimitExceeded", "message": message}
+            return replace(evidence, jobs={name: job(name, condition=failed) for name in names})
+        case "launching":
+            return replace(evidence, launching=dict.fromkeys(names, message))
+        case _:
+            refusal = Refusal(Reason.INVALID_TEMPLATE, message)
+            return replace(evidence, refused=dict.fromkeys(names, refusal))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        *(("failed", message) for message in KIB_4),
+        *((kind, "escaped") for kind in ("waiting", "timed out", "without pods")),
+        *((kind, "escaped") for kind in ("launching", "refused")),
+    ],
+)
+def test_a_status_stays_below_64_kib(kind: str, message: str) -> None:
+    evidence = worst_case(kind, KIB_4[message])
+    written = execution_status(evidence.execution, assess(evidence), evidence.now)
+    assert len(written["tests"]) == 100
+    assert len(json.dumps(written, ensure_ascii=False).encode()) < 64 * 1024
 
 
 @given(message=st.text(), tests=st.integers(1, 100))

@@ -3,13 +3,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
+from kubernetes import client
 from tests.unit.builders import Raw
 
 from supercheck_operator import crds
+from supercheck_operator.resources import Model
 
 EXECUTIONS = crds.manifests()["testexecutions.yaml"]
 QUEUES = crds.manifests()["executionqueues.yaml"]
@@ -133,12 +135,21 @@ def test_a_client_side_apply_has_room_for_the_definitions() -> None:
     assert all(len(json.dumps(crd)) < 200 * 1024 for crd in crds.manifests().values())
 
 
+def test_a_field_that_can_be_one_thing_only_is_an_enum_of_one() -> None:
+    class Only(Model):
+        kind: Literal["Only"]
+
+    assert crds.structural(Only)["properties"]["kind"] == {"type": "string", "enum": ["Only"]}
+
+
 def test_a_template_has_the_schema_of_a_pod_that_may_leave_out_everything() -> None:
     template = spec_field(EXECUTIONS, "template")
     assert template["nullable"] is True
     assert "required" not in template
     assert template["properties"]["metadata"]["properties"].keys() == {"labels", "annotations"}
     pod = template["properties"]["spec"]
+    whole = crds.structural(client.V1PodTemplateSpec)["properties"]["spec"]
+    assert whole["required"] == ["containers"]
     assert "required" not in pod
     assert {"volumes", "tolerations", "runtimeClassName", "containers"} <= pod["properties"].keys()
     assert "ephemeralContainers" not in pod["properties"]
