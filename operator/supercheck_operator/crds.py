@@ -245,9 +245,7 @@ def _pod_template() -> Schema:
         name: metadata["properties"][name] for name in ("labels", "annotations")
     }
     del pod["properties"]["ephemeralContainers"]
-    pod["required"].remove("containers")
-    if not pod["required"]:
-        del pod["required"]
+    del pod["required"]
     return schema
 
 
