@@ -19,7 +19,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))  # after the standard library: this folder has an operator/ too
 
-from e2e.demo import cluster, examples, operator_process, view  # noqa: E402
+from e2e.demo import cluster, examples, operator_process, route, view  # noqa: E402
 from e2e.demo.board import Board  # noqa: E402
 from e2e.demo.cluster import Cluster  # noqa: E402
 from e2e.demo.examples import NAMESPACE, Api  # noqa: E402
@@ -144,7 +144,8 @@ class Demo:
         self._step("3/4", f"the operator: about 3 s; its log is {log}")
         operator = await operator_process.start(where.kubeconfig, log)
         try:
-            yield operator
+            async with route.to_webhook(where, operator.webhook_port):
+                yield operator
         finally:
             await stop(operator.process)
             if self._keep and not self._interrupted:

@@ -27,6 +27,7 @@ _FOREIGN: Final = ("KUBECONFIG", "REDIS_URL", "REDIS_HOST", "RETRY_AFTER_SECONDS
 class Operator:
     process: Process
     command: list[str]
+    webhook_port: int
     url: str
     log: Path
 
@@ -54,7 +55,7 @@ async def start(kubeconfig: Path, log: Path) -> Operator:
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN} | _CAPACITY
     with log.open("wb") as out:
         process = await processes.start(command, env=environment, out=out)
-    operator = Operator(process, command, f"http://127.0.0.1:{http}", log)
+    operator = Operator(process, command, webhook, f"http://127.0.0.1:{http}", log)
     try:
         async with asyncio.timeout(_READY_WITHIN):
             await _ready(operator)
