@@ -143,6 +143,8 @@ class Kube:
         on_write: Callable[[str, str], None] = lambda _verb, _resource: None,
     ) -> None:
         where.connection_pool_maxsize = 64
+        # Otherwise ~/.netrc is read, by a thread, for every request.
+        where.client_session_kwargs = {"trust_env": False}
         self.configuration = where
         self._api = client.ApiClient(where)
         self._api.user_agent = user_agent

@@ -8,9 +8,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import kopf
 from aiohttp import web
@@ -69,8 +70,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except (SettingsError, ConfigError, StartError) as error:
         print(f"supercheck-operator: {error}", file=sys.stderr)  # noqa: T201
         return _USAGE
-    except KeyboardInterrupt:
-        return 0
+    except ExceptionGroup:
+        logger.critical("ended by an error; it is safe to start again", exc_info=True)
+        return 1
     return 0
 
 
@@ -160,19 +162,30 @@ class Operator:
             certificate = certificates.issue(self._names())
             runners.append(await self._serve_webhook(kube, certificate))
             await self._prepare(kube, certificate.authority)
-            async with asyncio.TaskGroup() as tasks:
-                working = tasks.create_task(self._work(kube, tasks))
-                await self._stop.wait()
-                logger.info("stopping")
-                working.cancel()
-                raise _Stopped
-        except* _Stopped:
-            pass
+            await self._until_stopped(self._work(kube))
         finally:
             for runner in reversed(runners):
                 await runner.cleanup()
 
-    async def _work(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work`` until a signal comes; it has no other good end."""
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if working.done():
+            working.result()
+            return
+        logger.info("stopping")
+        working.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+    async def _work(self, kube: Kube) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            await self._start(kube, tasks)
+
+    async def _start(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
         tasks.create_task(self._health.run())
         reconciler = Reconciler(
             kube=kube,
@@ -249,12 +262,11 @@ class Operator:
         deadline = asyncio.get_running_loop().time() + _ESTABLISHED_WITHIN
         while True:
             try:
-                await self._find_crds(kube)
-                return
+                return await self._find_crds(kube)
             except StartError:
                 if asyncio.get_running_loop().time() > deadline:
                     raise
-                await asyncio.sleep(0.1)
+            await asyncio.sleep(0.1)
 
     async def _find_crds(self, kube: Kube) -> None:
         for resource in (EXECUTIONS, QUEUES):
@@ -310,10 +322,6 @@ class Operator:
             raise StartError(
                 f"{flag} {port} cannot be used: {error.strerror or error}; choose another port."
             ) from error
-
-
-class _Stopped(Exception):  # noqa: N818 - it is no error
-    """The process was asked to stop."""
 
 
 if __name__ == "__main__":

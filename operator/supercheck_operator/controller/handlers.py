@@ -92,7 +92,7 @@ class _NoDiffBase(kopf.DiffBaseStorage):
         self,
         *,
         body: kopf.Body,
-        extra_fields: Any = None,  # noqa: ANN401, ARG002
+        extra_fields: Any = None,  # noqa: ANN401
     ) -> kopf.BodyEssence:
         return kopf.BodyEssence()
 

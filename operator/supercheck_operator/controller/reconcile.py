@@ -164,14 +164,13 @@ class Reconciler:
         await self._settle(queue, run)
         if run.proving:
             self._once(f"prove {run.uid}", partial(self._prove, run))
-        if assessment is None:
-            return
-        for test in assessment.launch:
+        for test in assessment.launch if assessment else ():
             run.launching[test] = ""
             self._spawn(self._launch(run, test))
-        for test in assessment.stop:
+        for test in assessment.stop if assessment else run.left_behind:
             self._once(f"stop {run.uid} {test}", partial(self._stop, run, test))
-        self._report(queue, run, assessment)
+        if assessment is not None:
+            self._report(queue, run, assessment)
 
     def _assess(self, queue: Queue, run: Run) -> Assessment | None:
         evidence = run.evidence(self._now(), self._defaults, drained=queue.drained)

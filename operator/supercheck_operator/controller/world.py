@@ -69,6 +69,19 @@ class Run:
         )
 
     @property
+    def left_behind(self) -> tuple[str, ...]:
+        """Tests whose Job outlives its deleted execution.
+
+        The garbage collector would delete it too, but it learns of a new kind, such as ours just
+        after an installation, only within 30 s or more.
+        """
+        return tuple(
+            test
+            for test, job in self.jobs.items()
+            if job.owned and not job.id.deleting and alive(job, self.pods.get(test))
+        )
+
+    @property
     def state(self) -> State | None:
         """What it counts as; None once it is over."""
         if self.alive:

@@ -13,6 +13,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from supercheck_operator.execution.observed import Job, Pod, format_time, parse_time
+from supercheck_operator.execution.verdict import (
+    JOB_DELETED,
+    Delay,
+    Verdict,
+    pod_verdict,
+    why_not_started,
+)
 from supercheck_operator.resources import (
     Phase,
     Reason,
@@ -26,13 +33,6 @@ _ALL_MESSAGES_LIMIT: Final = 28 * 1024
 """What the messages of all tests may take together, as JSON. A status stays below 64 KiB: 100 tests
 take up to 32 KiB without their messages, and the one that decides is told in every condition."""
 _ESCAPED: Final = frozenset('"\\\n\t')
-
-_PULL_REASONS: Final = frozenset(
-    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
-    | {"RegistryUnavailable", "ImageInspectError", "SignatureValidationFailed"}
-)
-_NODE_LOSS: Final = frozenset({"DeletionByTaintManager", "DeletionByPodGC"})
-_NOT_STARTED_EXITS: Final = frozenset({"StartError", "ContainerCannotRun"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,10 @@ def _judge(evidence: Evidence, test: Test, stored: TestStatus) -> _Judged:
     if job is None:
         return _judge_nothing(evidence, stored)
     if job.gone:
-        return _Judged(_ended(stored, *_job_deleted(), evidence))
+        return _Judged(_ended(stored, *JOB_DELETED, evidence))
     if job.finished:
         return _Judged(_judge_podless_job(evidence, stored, job))
-    delay = _Delay(Reason.START_TIMEOUT, "No pod exists yet.", trouble=False)
+    delay = Delay(Reason.START_TIMEOUT, "No pod exists yet.", trouble=False)
     return _starting(evidence, stored, job.id.created, delay)
 
 
@@ -163,7 +163,7 @@ def _judge_nothing(evidence: Evidence, stored: TestStatus) -> _Judged:
         return _Judged(_running(stored, Reason.STARTING, told), trouble=trouble)
     if stored.phase is Phase.RUNNING:
         # It ran, and nothing is left of it: deleted while nobody was looking.
-        return _Judged(_ended(stored, *_job_deleted(), evidence))
+        return _Judged(_ended(stored, *JOB_DELETED, evidence))
     return _Judged(stored)
 
 
@@ -187,12 +187,12 @@ def _judge_pod(
         }
     )
     if pod.terminal or (pod.exit_code is not None and pod.others_open):
-        phase, reason, message = _pod_verdict(pod, job)
+        phase, reason, message = pod_verdict(pod, job)
         message = _clean(message, len(evidence.execution.spec.tests))
         return _Judged(_ended(seen, phase, reason, message, evidence, pod.finished))
     if pod.started is None and pod.exit_code is None:
         created = job.id.created if job else pod.id.created
-        return _starting(evidence, seen, created, _why_not_started(pod))
+        return _starting(evidence, seen, created, why_not_started(pod))
     running = _running(seen, Reason.RUNNING, None)
     if test.timeout_seconds is None or pod.started is None or pod.exit_code is not None:
         return _Judged(running)
@@ -203,74 +203,7 @@ def _judge_pod(
     return _Judged(_ended(seen, Phase.FAILED, Reason.TEST_TIMEOUT, message, evidence))
 
 
-_Verdict = tuple[Phase, Reason | None, str | None]
-
-
-def _pod_verdict(pod: Pod, job: Job | None) -> _Verdict:
-    """The verdict of a pod whose test container has ended, or that is terminal without."""
-    cut = _cut(pod)
-    if pod.exit_code == 0 and not cut:
-        return Phase.PASSED, None, None
-    if pod.exit_reason == "OOMKilled":
-        return Phase.ERROR, Reason.OOM_KILLED, "The container used more memory than its limit."
-    if pod.disruption or pod.reason == "Evicted":
-        lost = pod.disruption in _NODE_LOSS
-        told = pod.disruption_message or pod.message or pod.disruption
-        return Phase.ERROR, Reason.NODE_LOST if lost else Reason.EVICTED, told
-    if cut or (pod.gone and pod.exit_code is None):
-        if job is not None and (job.gone or job.id.deleting):
-            return _job_deleted()
-        return Phase.ERROR, Reason.POD_DELETED, f"Pod {pod.id.name} was deleted before it ended."
-    if pod.exit_reason == "ContainerStatusUnknown":
-        return Phase.ERROR, Reason.NODE_LOST, pod.exit_message or "The node lost the container."
-    if pod.exit_reason in _NOT_STARTED_EXITS:
-        return Phase.ERROR, Reason.INVALID_TEMPLATE, pod.exit_message or "Cannot be started."
-    if pod.exit_code is not None:
-        return Phase.FAILED, Reason.TEST_FAILED, pod.exit_message or f"Exit code {pod.exit_code}."
-    if pod.phase == "Succeeded":
-        return Phase.PASSED, None, None
-    if pod.reason:
-        return Phase.ERROR, Reason.POD_REJECTED, f"{pod.reason}: {pod.message}"
-    return Phase.ERROR, Reason.INTERNAL, "The pod failed before its test container started."
-
-
-def _cut(pod: Pod) -> bool:
-    """Whether the container ended because its pod was being deleted, not by itself.
-
-    Both times are whole seconds of different clocks; at a tie the container may have ended first,
-    but an exit that a deletion can explain is no verdict about the software under test.
-    """
-    if pod.delete_requested is None:
-        return False
-    return pod.finished is None or pod.finished >= pod.delete_requested
-
-
-def _job_deleted() -> _Verdict:
-    return Phase.ERROR, Reason.JOB_DELETED, "The Job was deleted before its test ended."
-
-
-@dataclass(frozen=True, slots=True)
-class _Delay:
-    """Why a test has not started: the reason it gets when its time is up."""
-
-    reason: Reason
-    cause: str
-    trouble: bool = True
-    """Worth telling at once; a container that is just being created is not."""
-
-
-def _why_not_started(pod: Pod) -> _Delay:
-    if pod.unschedulable:
-        return _Delay(Reason.UNSCHEDULABLE, f"Unschedulable: {pod.unschedulable}")
-    if pod.waiting_reason in _PULL_REASONS:
-        cause = f"{pod.waiting_reason}: {pod.waiting_message}"
-        return _Delay(Reason.IMAGE_PULL_FAILED, cause)
-    if pod.waiting_reason not in ("", "ContainerCreating", "PodInitializing"):
-        return _Delay(Reason.START_TIMEOUT, f"{pod.waiting_reason}: {pod.waiting_message}")
-    return _Delay(Reason.START_TIMEOUT, "The container is being created.", trouble=False)
-
-
-def _starting(evidence: Evidence, stored: TestStatus, created: datetime, delay: _Delay) -> _Judged:
+def _starting(evidence: Evidence, stored: TestStatus, created: datetime, delay: Delay) -> _Judged:
     limit = evidence.execution.spec.start_timeout_seconds
     deadline = created + timedelta(seconds=limit)
     tests = len(evidence.execution.spec.tests)
@@ -284,7 +217,7 @@ def _starting(evidence: Evidence, stored: TestStatus, created: datetime, delay: 
 
 def _early_end(
     evidence: Evidence, results: Sequence[TestStatus], started_at: datetime | None
-) -> _Verdict | datetime | None:
+) -> Verdict | datetime | None:
     """Why the whole execution ends before its tests do, or when it will."""
     spec = evidence.execution.spec
     if spec.cancel:
@@ -316,7 +249,7 @@ def _finished(
     evidence: Evidence,
     results: Sequence[TestStatus],
     started_at: datetime | None,
-    early: _Verdict | None,
+    early: Verdict | None,
 ) -> Assessment:
     phase, reason, message = early or _verdict(results)
     ends = [parse_time(result.completed_at) for result in results]
@@ -331,7 +264,7 @@ def _finished(
     )
 
 
-def _verdict(results: Sequence[TestStatus]) -> _Verdict:
+def _verdict(results: Sequence[TestStatus]) -> Verdict:
     """Any Error → Error, else any Failed → Failed, else any Cancelled → Cancelled, else Passed."""
     for phase in (Phase.ERROR, Phase.FAILED, Phase.CANCELLED):
         deciding = [result for result in results if result.phase is phase]

@@ -69,9 +69,10 @@ class Launcher:
         """Create the Job of ``test``, however often the API server has to be asked.
 
         Every attempt is made within ``turn``: a fair lock keeps Jobs in the order of their claims,
-        and one that is hindered does not hold up the others. ``wanted`` is asked before every attempt; ``hindered`` is told why one did not succeed. A
-        refusal that may pass (a quota, a policy) is retried for ``give_up_after`` seconds; an API
-        server that does not answer, for ever: that is not the run's fault.
+        and one that is hindered does not hold up the others. ``wanted`` is asked before every
+        attempt; ``hindered`` is told why one did not succeed. A refusal that may pass (a quota, a
+        policy) is retried for ``give_up_after`` seconds; an API server that does not answer, for
+        ever: that is not the run's fault.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -85,9 +86,7 @@ class Launcher:
                     return Launched(await self._create(execution, test))
             except AlreadyExistsError:
                 return await self._found(execution, test)
-            except manifest.InvalidTemplateError as error:
-                return Refusal(Reason.INVALID_TEMPLATE, str(error))
-            except InvalidError as error:
+            except (manifest.InvalidTemplateError, InvalidError) as error:
                 return Refusal(Reason.INVALID_TEMPLATE, str(error))
             except UnreachableError as error:
                 unsure = True

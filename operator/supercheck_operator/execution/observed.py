@@ -36,6 +36,8 @@ class Identity:
 @dataclass(frozen=True, slots=True)
 class Job:
     id: Identity
+    owned: bool = True
+    """By its execution; not so after a deletion that leaves orphans on purpose."""
     finished: bool = False
     reason: str = ""
     message: str = ""
@@ -95,10 +97,14 @@ def parse_job(raw: Raw) -> Job:
         ),
         None,
     )
+    identity = _identity(raw)
+    owners = raw["metadata"].get("ownerReferences") or []
+    owned = any(owner["uid"] == identity.execution_uid for owner in owners)
     if ended is None:
-        return Job(id=_identity(raw))
+        return Job(id=identity, owned=owned)
     return Job(
-        id=_identity(raw),
+        id=identity,
+        owned=owned,
         finished=True,
         # Only a Complete Job may be silent about its reason; older API servers give it none.
         reason=ended.get("reason") or ("" if ended["type"] == "Complete" else "Failed"),
