@@ -67,8 +67,17 @@ def _bar(title: str, count: int, capacity: int, style: str) -> tuple[RenderableT
     return Text(title, style=style if count else "dim"), Text(f"{count}/{capacity}"), bar
 
 
+def _rows(columns: int) -> Table:
+    """Columns that are shown whole, and a last one that takes what room is left."""
+    table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+    for _ in range(columns - 1):
+        table.add_column(no_wrap=True)
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    return table
+
+
 def _running(board: Board, queues: list[Queue], now: datetime, rows: int) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table = _rows(3)
     entries = [(each, _elapsed(each, now)) for each in board.running()]
     entries += [(each, "starts") for queue in queues for each in board.starting(queue)]
     for each, told in entries[:rows]:
@@ -79,7 +88,7 @@ def _running(board: Board, queues: list[Queue], now: datetime, rows: int) -> Tab
 
 
 def _line(board: Board, queues: list[Queue], rows: int) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table = _rows(3)
     waiting = [
         (position, each) for queue in queues for position, each in enumerate(board.line(queue), 1)
     ]
@@ -93,7 +102,7 @@ def _line(board: Board, queues: list[Queue], rows: int) -> Table:
 
 
 def _results(board: Board, now: datetime, rows: int) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
+    table = _rows(4)
     for each in board.finished()[:rows]:
         table.add_row(
             Text(each.name), _verdict(each), Text(_elapsed(each, now)), _one_line(each.message)
