@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from harness.api import GROUP, Api, Space
 from harness.process import Operator
 from harness.waiting import eventually
@@ -60,9 +61,9 @@ def new_operator(
     """Makes operators that are not started yet; whatever still runs at the end is ended."""
     made: list[Operator] = []
 
-    def make(**environment: str) -> Operator:
+    def make(*, local: bool = True, **environment: str) -> Operator:
         log = tmp_path / f"operator-{len(made)}.log"
-        operator = Operator(cluster.kubeconfig, log, **environment)
+        operator = Operator(cluster.kubeconfig, log, local=local, **environment)
         made.append(operator)
         return operator
 
@@ -80,6 +81,33 @@ async def operator(new_operator: NewOperator) -> Operator:
     made = new_operator()
     await made.start()
     return made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lasting(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Operator]:
+    """One operator for all tests of a module, with the environment it names SETTINGS."""
+    log = tmp_path_factory.mktemp("operator") / "log"
+    settings: dict[str, str] = getattr(request.module, "SETTINGS", {})
+    operator = Operator(cluster.kubeconfig, log, local=True, **settings)
+    await operator.start()
+    yield operator
+    if operator.running:
+        operator.kill()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def lasting_operator(
+    lasting: Operator, request: pytest.FixtureRequest
+) -> AsyncIterator[Operator]:
+    """The same one, running when a test begins whatever the one before has done to it."""
+    if not lasting.running:
+        await lasting.start()
+    before = len(lasting.log)
+    yield lasting
+    told = lasting.log[before:]
+    sys.stdout.write(f"--- operator's log ({request.node.name}) ---\n{told[-20000:]}\n")
 
 
 @pytest_asyncio.fixture(loop_scope="session")

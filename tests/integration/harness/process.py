@@ -24,13 +24,19 @@ def free_port() -> int:
 
 
 class Operator:
-    """``run --local`` against ``kubeconfig``; started, killed and started again on the same ports."""
+    """``run --local`` against ``kubeconfig``; started, killed and started again on the same ports.
 
-    def __init__(self, kubeconfig: Path, log: Path, **environment: str) -> None:
+    Without ``local`` it runs as the chart runs it: CRDs and webhook configuration must be there.
+    """
+
+    def __init__(
+        self, kubeconfig: Path, log: Path, *, local: bool = True, **environment: str
+    ) -> None:
         self.http_port = free_port()
         self.webhook_port = free_port()
         self._kubeconfig = kubeconfig
         self._log = log
+        self._local = local
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -48,10 +54,15 @@ class Operator:
         return self._log.read_text() if self._log.exists() else ""
 
     async def start(self) -> None:
+        self.launch()
+        await eventually(self._ready, f"the operator is ready; its log:\n{self.log}")
+
+    def launch(self) -> None:
+        """Start it without waiting for anything."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    PROGRAM, "run", "--local",
+                    PROGRAM, "run", *(["--local"] if self._local else []),
                     "--kubeconfig", self._kubeconfig,
                     "--http-port", str(self.http_port),
                     "--webhook-port", str(self.webhook_port),
@@ -59,7 +70,6 @@ class Operator:
                 stderr=log, stdout=log,
                 env=os.environ | self._environment,
             )  # fmt: skip
-        await eventually(self._ready, f"the operator is ready; its log:\n{self.log}")
 
     async def _ready(self) -> bool:
         assert self._process is not None

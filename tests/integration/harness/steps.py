@@ -1,0 +1,107 @@
+"""What many tests do: wait for a phase, find a Job or a pod, make a queue of their own."""
+
+from collections.abc import Callable
+
+from harness.api import GROUP, Raw, Space
+from harness.process import Operator
+from harness.waiting import eventually
+
+QUEUES = f"{GROUP}/executionqueues"
+FINAL = ("Passed", "Failed", "Error", "Cancelled")
+NOWHERE = {"nodeSelector": {"no": "such-node"}}
+"""Where no pod is ever scheduled: it exists, occupies its slot, and nothing happens to it."""
+HELD = {"metadata": {"finalizers": ["example.com/hold"]}}
+LET_GO = {"metadata": {"finalizers": None}}
+
+
+def named(*names: str) -> list[Raw]:
+    """The ``tests`` of an execution with these names."""
+    return [{"name": name, "image": "example/e2e:1"} for name in names]
+
+
+async def make_queue(space: Space, name: str, **spec: object) -> str:
+    """A queue of the test's own; its name."""
+    body: Raw = {
+        "apiVersion": "supercheck.io/v1alpha1",
+        "kind": "ExecutionQueue",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    await space.api.create(QUEUES, body)
+    return name
+
+
+async def change_queue(space: Space, name: str, **spec: object) -> None:
+    status, answer = await space.api.patch(f"{QUEUES}/{name}", {"spec": spec})
+    assert status == 200, answer
+
+
+async def until(space: Space, name: str, phase: str, *, within: float = 30) -> Raw:
+    """The status of an execution once it is in ``phase``; another final one fails at once."""
+
+    async def there() -> Raw | None:
+        status = await space.status(name)
+        ended_otherwise = status["phase"] in FINAL and status["phase"] != phase
+        assert not ended_otherwise, status
+        return status if status["phase"] == phase else None
+
+    return await eventually(there, f"{name} is {phase}", within=within)
+
+
+async def until_status(
+    space: Space, name: str, holds: Callable[[Raw], bool], what: str, *, within: float = 30
+) -> Raw:
+    """The status of an execution once ``holds`` says so."""
+
+    async def there() -> Raw | None:
+        status = await space.status(name)
+        return status if holds(status) else None
+
+    return await eventually(there, what, within=within)
+
+
+async def until_stats(
+    operator: Operator, queue: str, expected: tuple[int, int, int, int], *, within: float = 30
+) -> None:
+    seen: list[tuple[int, int, int, int]] = []
+
+    async def there() -> bool:
+        seen.append(await operator.stats(queue))
+        return seen[-1] == expected
+
+    try:
+        await eventually(there, f"{queue} is {expected}", within=within)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it is {seen[-1]}") from error
+
+
+async def jobs_of(space: Space, name: str) -> list[Raw]:
+    return await space.api.items(f"{space.jobs}?labelSelector=supercheck.io/execution={name}")
+
+
+async def pods_of(space: Space, name: str) -> list[Raw]:
+    return await space.api.items(f"{space.pods}?labelSelector=supercheck.io/execution={name}")
+
+
+async def job_of(space: Space, name: str) -> Raw:
+    async def some() -> list[Raw]:
+        return await jobs_of(space, name)
+
+    [job] = await eventually(some, f"{name} has a Job")
+    return job
+
+
+async def pod_of(space: Space, name: str) -> Raw:
+    async def some() -> list[Raw]:
+        return await pods_of(space, name)
+
+    [pod] = await eventually(some, f"{name} has a pod")
+    return pod
+
+
+def path_of(space: Space, pod: Raw) -> str:
+    return f"{space.pods}/{pod['metadata']['name']}"
+
+
+def job_path(space: Space, job: Raw) -> str:
+    return f"{space.jobs}/{job['metadata']['name']}"
