@@ -91,10 +91,13 @@ def raw_job(
     version: int = 10,
     created: float = -30,
     condition: Raw | None = None,
+    owned: bool = True,
 ) -> Raw:
     uid = uid or f"job-{execution_uid}-{test}"
     status = {"conditions": [{"status": "True", **condition}]} if condition else {}
     metadata = _metadata(test, execution_uid, uid=uid, version=version, created=created)
+    if owned:
+        metadata["ownerReferences"] = [{"kind": "TestExecution", "uid": execution_uid}]
     return {"metadata": metadata, "status": status}
 
 

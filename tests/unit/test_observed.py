@@ -38,6 +38,14 @@ def test_an_object_without_labels_is_nobodys() -> None:
     assert parse_job(raw).id.execution_uid == ""
 
 
+def test_a_job_is_owned_by_its_own_execution_only() -> None:
+    assert job().owned
+    assert not job(owned=False).owned
+    adopted = raw_job()
+    adopted["metadata"]["ownerReferences"] = [{"kind": "TestExecution", "uid": "another"}]
+    assert not parse_job(adopted).owned
+
+
 def test_a_job_is_finished_by_its_own_word_only() -> None:
     assert not job().finished
     assert not job(condition={"type": "Suspended"}).finished

@@ -129,6 +129,19 @@ def test_a_pod_that_vanished_keeps_the_slot_while_its_job_may_make_another(world
     assert state(run) is None
 
 
+def test_the_jobs_of_a_deleted_execution_are_left_behind_while_they_live(world: World) -> None:
+    tests = ("runs", "ended", "orphaned", "deleting")
+    run = saw(world, an_execution(tests=[{"name": name, "image": "i"} for name in tests]))
+    for name in ("runs", "ended"):
+        saw(world, a_job(test=name))
+    saw(world, a_job(test="orphaned", owned=False), a_pod(test="ended", **PASSED))
+    deleting = raw_job("deleting")
+    deleting["metadata"]["deletionTimestamp"] = when(0)
+    world.observe(Kind.JOB, deleting)
+    world.observe(Kind.EXECUTION, raw_execution(version=50), deleted=True)
+    assert run.left_behind == ("runs",)
+
+
 def test_left_over_pods_of_an_unknown_execution_count(world: World) -> None:
     assert saw(world, a_pod(**RUNNING)).state is State.RUNNING
 
