@@ -186,7 +186,6 @@ class Operator:
             await self._start(kube, tasks)
 
     async def _start(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
-        tasks.create_task(self._health.run())
         reconciler = Reconciler(
             kube=kube,
             ledger=self._ledger,
@@ -195,6 +194,7 @@ class Operator:
             metrics=self._metrics,
             spawn=tasks.create_task,
         )
+        self._health.measure(reconciler.behind)
         sweeper = Sweeper(
             kube=kube,
             reconciler=reconciler,
@@ -257,7 +257,7 @@ class Operator:
             ) from error
 
     async def _apply_crds(self, kube: Kube) -> None:
-        for manifest in crds.manifests().values():
+        for manifest in crds.shipped():
             await kube.apply(CRDS, manifest, manager=_FIELD_MANAGER)
         deadline = asyncio.get_running_loop().time() + _ESTABLISHED_WITHIN
         while True:

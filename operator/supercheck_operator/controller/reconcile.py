@@ -23,6 +23,7 @@ from supercheck_operator.kube import (
     Kube,
     KubeError,
     NotFoundError,
+    UnreachableError,
 )
 from supercheck_operator.ledger.contract import Ledger, State
 from supercheck_operator.queueing.queue import Queue, Queues
@@ -60,8 +61,6 @@ class Reconciler:
     ) -> None:
         self.world = World()
         self.queues = queues
-        self.steps = 0
-        """How many reconciles were done: a measure of progress."""
         self._kube = kube
         self._launcher = Launcher(kube)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -73,6 +72,8 @@ class Reconciler:
         self._defaults = Defaults(settings.execution_timeout, settings.max_concurrent_tests)
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
         self._signals: dict[str, asyncio.Event] = {}
+        self._signalled_at: dict[str, float] = {}
+        self._began_at: dict[str, float] = {}
         self._written: dict[str, datetime] = {}
         self._under_way: set[str] = set()
         self._alarms: dict[str, asyncio.TimerHandle] = {}
@@ -120,6 +121,12 @@ class Reconciler:
             self._signals[name] = asyncio.Event()
             self._spawn(self._loop(name))
         self._signals[name].set()
+        self._signalled_at.setdefault(name, time.monotonic())
+
+    def behind(self) -> float:
+        """Seconds that the longest waiting news has not been acted upon."""
+        oldest = min((*self._signalled_at.values(), *self._began_at.values()), default=None)
+        return 0.0 if oldest is None else time.monotonic() - oldest
 
     # The loop ------------------------------------------------------------------------------------
 
@@ -128,7 +135,9 @@ class Reconciler:
         while True:
             await signal.wait()
             signal.clear()
+            self._began_at[name] = self._signalled_at.pop(name)
             await self.reconcile(queue)
+            del self._began_at[name]
 
     async def reconcile(self, queue: Queue) -> None:
         dirty, self._dirty[queue.name] = self._dirty[queue.name], set()
@@ -137,7 +146,6 @@ class Reconciler:
             if run is not None:
                 await self._look(queue, run)
         await self._start(queue)
-        self.steps += 1
 
     async def _start(self, queue: Queue) -> None:
         while queue.spec is not None:
@@ -235,7 +243,7 @@ class Reconciler:
         spec = next(each for each in execution.spec.tests if each.name == test)
 
         def hindered(message: str) -> None:
-            logger.warning("cannot create the Job of %s/%s: %s", run.namespace, test, message)
+            logger.info("no Job yet for %s of %s: %s", test, execution.metadata.name, message)
             run.launching[test] = message
             self.touch(run)
 
@@ -267,7 +275,7 @@ class Reconciler:
         try:
             await self._kube.delete(JOBS, job.id.name, job.id.namespace, uid=job.id.uid)
         except KubeError as error:
-            logger.warning("cannot delete Job %s/%s: %s", job.id.namespace, job.id.name, error)
+            logger.log(_level(error), "cannot delete Job %s: %s", job.id.name, error)
             await asyncio.sleep(_RETRY_DELAY)
             self.touch(run)
 
@@ -278,7 +286,7 @@ class Reconciler:
                 PODS, namespace=run.namespace, labels=f"{LABEL_EXECUTION_UID}={run.uid}"
             )
         except KubeError as error:
-            logger.warning("cannot list the pods of %s: %s", run.uid, error)
+            logger.log(_level(error), "cannot list the pods of %s: %s", run.uid, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
             for pod in pods:
@@ -326,7 +334,7 @@ class Reconciler:
         except NotFoundError:
             await asyncio.sleep(_RETRY_DELAY)  # deleted: the watch or the sweep will tell
         except KubeError as error:
-            logger.warning("cannot write the status of %s: %s", metadata.name, error)
+            logger.log(_level(error), "cannot write the status of %s: %s", metadata.name, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
             self._written[run.uid] = now
@@ -359,3 +367,8 @@ class Reconciler:
         if assessment.started_at and assessment.completed_at:
             took = assessment.completed_at - assessment.started_at
             self._metrics.execution_duration.labels(queue, phase).observe(took.total_seconds())
+
+
+def _level(error: KubeError) -> int:
+    """An API server that does not answer is told of once, by those who ask it regularly."""
+    return logging.DEBUG if isinstance(error, UnreachableError) else logging.WARNING

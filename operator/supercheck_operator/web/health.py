@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
-_BEAT: Final = 1.0
-_STALLED_AFTER: Final = 30.0
-"""Seconds without a beat of the event loop after which the process should be restarted."""
+STALLED_AFTER: Final = 30.0
+"""Seconds that news may go unheeded before the process should be restarted."""
 
 
 class Health:
-    """``ready`` lists what is still missing, by name."""
+    """Being alive is no health: an event loop can turn while nothing is decided any more."""
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._monotonic = monotonic
-        self._last_beat = monotonic()
+    def __init__(self) -> None:
+        self._behind: Callable[[], float] = lambda: 0.0
         self._missing: set[str] = set()
 
-    async def run(self) -> None:
-        """Beat as long as the event loop runs."""
-        while True:
-            self._last_beat = self._monotonic()
-            await asyncio.sleep(_BEAT)
-
     def expect(self, name: str) -> None:
+        """It is not ready before ``name`` is there."""
         self._missing.add(name)
 
     def done(self, name: str) -> None:
         self._missing.discard(name)
 
+    def measure(self, behind: Callable[[], float]) -> None:
+        """``behind`` tells for how many seconds the oldest news has been waiting."""
+        self._behind = behind
+
     @property
     def stalled_for(self) -> float | None:
         """Seconds without progress, if they are too many."""
-        silent = self._monotonic() - self._last_beat
-        return silent if silent > _STALLED_AFTER else None
+        behind = self._behind()
+        return behind if behind > STALLED_AFTER else None
 
     @property
     def missing(self) -> list[str]:
