@@ -15,6 +15,7 @@ from supercheck_operator.resources import GROUP, TestExecution
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
+_OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE", "CONNECT")
 
 Raw = dict[str, Any]
 
@@ -115,7 +116,10 @@ def parse(body: bytes) -> Submission | str:
         "TestExecution",
     ):
         raise MalformedReviewError("The request is not about a TestExecution.")
-    if request.get("operation") != "CREATE" or request.get("subResource"):
+    operation = request.get("operation")
+    if operation not in _OPERATIONS:
+        raise MalformedReviewError("The request's operation is none that is known.")
+    if operation != "CREATE" or request.get("subResource"):
         return uid
     return _submission(uid, request)
 
