@@ -16,23 +16,15 @@ from typing import Any, Final
 import kopf
 from aiohttp import web
 
-from supercheck_operator import __version__, crds
-from supercheck_operator.admission import certificates, endpoint, registration
+from supercheck_operator import __version__, crds, installation
+from supercheck_operator.admission import certificates, endpoint
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.controller import handlers
 from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
-from supercheck_operator.kube import (
-    CRDS,
-    EXECUTIONS,
-    QUEUES,
-    ConfigError,
-    Kube,
-    KubeError,
-    NotFoundError,
-    configuration,
-)
+from supercheck_operator.installation import StartError
+from supercheck_operator.kube import ConfigError, Kube, KubeError, configuration
 from supercheck_operator.ledger.memory import MemoryLedger
 from supercheck_operator.queueing.queue import Queues
 from supercheck_operator.reporting.figures import Figures
@@ -44,14 +36,8 @@ from supercheck_operator.web.health import Health
 
 logger = logging.getLogger("supercheck_operator")
 
-_FIELD_MANAGER: Final = "supercheck-operator"
 _SERVICE_NAMES: Final = ("supercheck-operator",)
-_ESTABLISHED_WITHIN: Final = 30.0
 _USAGE: Final = 2
-
-
-class StartError(Exception):
-    """The operator cannot start; its text is one sentence that says why and what to do."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -159,9 +145,12 @@ class Operator:
         try:
             # HTTP, then the webhook, then the caches, then the first launch.
             runners.append(await self._serve_http(kube))
-            certificate = certificates.issue(self._names())
-            runners.append(await self._serve_webhook(kube, certificate))
-            await self._prepare(kube, certificate.authority)
+            authority: bytes | None = None
+            if "admission" in self._settings.components:
+                certificate = certificates.issue(self._names())
+                authority = certificate.authority
+                runners.append(await self._serve_webhook(kube, certificate))
+            await installation.prepare(kube, self._settings, authority)
             await self._until_stopped(self._work(kube))
         finally:
             for runner in reversed(runners):
@@ -235,49 +224,6 @@ class Operator:
         await watching.wait()
         self._catch_signals()
 
-    async def _prepare(self, kube: Kube, authority: bytes) -> None:
-        """Reach the API server, find (or make) what must be there. Raises StartError."""
-        try:
-            version = await kube.version()
-            logger.info("Kubernetes %s at %s", version, kube.configuration.host)
-            if self._settings.local:
-                await self._apply_crds(kube)
-                await registration.register_locally(kube, self._settings.webhook_port, authority)
-            else:
-                await self._find_crds(kube)
-                await registration.trust(kube, authority)
-        except NotFoundError as error:
-            raise StartError(
-                f"ValidatingWebhookConfiguration {registration.NAME} is not installed: install"
-                " the chart, or use --local outside a cluster."
-            ) from error
-        except KubeError as error:
-            raise StartError(
-                f"The API server at {kube.configuration.host} cannot be used: {error}"
-            ) from error
-
-    async def _apply_crds(self, kube: Kube) -> None:
-        for manifest in crds.shipped():
-            await kube.apply(CRDS, manifest, manager=_FIELD_MANAGER)
-        deadline = asyncio.get_running_loop().time() + _ESTABLISHED_WITHIN
-        while True:
-            try:
-                return await self._find_crds(kube)
-            except StartError:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-            await asyncio.sleep(0.1)
-
-    async def _find_crds(self, kube: Kube) -> None:
-        for resource in (EXECUTIONS, QUEUES):
-            try:
-                await kube.list(resource)
-            except NotFoundError as error:
-                raise StartError(
-                    f"The CustomResourceDefinition {resource.plural}.{resource.group} is not"
-                    " installed: run kubectl apply -f crds/, install the chart, or use --local."
-                ) from error
-
     def _names(self) -> list[str]:
         names = ["127.0.0.1", "localhost", *_SERVICE_NAMES]
         if namespace := os.environ.get("POD_NAMESPACE"):
@@ -287,6 +233,7 @@ class Operator:
     async def _serve_http(self, kube: Kube) -> web.AppRunner:
         app = server.application(
             figures=self._figures,
+            api="api" in self._settings.components,
             metrics=self._metrics,
             health=self._health,
             access=LocalAccess() if self._settings.local else ClusterAccess(kube),

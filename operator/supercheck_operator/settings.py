@@ -50,6 +50,14 @@ class Settings(BaseModel):
             raise ValueError("--webhook-port and --http-port must differ")
         return self
 
+    @model_validator(mode="after")
+    def _ledger_is_kept(self) -> Settings:
+        if "controller" not in self.components:
+            raise ValueError(
+                "--components must include controller: its process keeps the ledger in memory"
+            )
+        return self
+
     @property
     def execution_timeout(self) -> timedelta:
         return timedelta(milliseconds=self.test_execution_timeout_ms)

@@ -48,7 +48,7 @@ def test_every_flag_is_heard() -> None:
         "--local",
         "--kubeconfig=k",
         "--context=c",
-        "--components=api,admission",
+        "--components=api,controller",
         "--ledger=memory",
         "--webhook-port=1",
         "--http-port=2",
@@ -56,7 +56,7 @@ def test_every_flag_is_heard() -> None:
     )
     assert settings.local
     assert (str(settings.kubeconfig), settings.context) == ("k", "c")
-    assert settings.components == {"api", "admission"}
+    assert settings.components == {"api", "controller"}
     assert (settings.webhook_port, settings.http_port) == (1, 2)
     assert settings.log_level == "debug"
 

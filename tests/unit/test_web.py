@@ -56,7 +56,8 @@ class Surface:
             ledger=self.ledger, queues=self.queues, settings=Settings(), metrics=self.metrics
         )
         app = application(
-            figures=figures if self.has_api else None,
+            figures=figures,
+            api=self.has_api,
             metrics=self.metrics,
             health=self.health,
             access=self.access,

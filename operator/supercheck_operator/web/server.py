@@ -21,9 +21,9 @@ _UNVERIFIABLE: Final = "Unable to verify queue capacity due to an error. Please 
 
 
 def application(
-    *, figures: Figures | None, metrics: Metrics, health: Health, access: Access
+    *, figures: Figures, metrics: Metrics, health: Health, access: Access, api: bool = True
 ) -> web.Application:
-    """``figures`` is None in a process without the api component: then there is no /api."""
+    """Health and metrics always; /api only in a process with that component."""
     app = web.Application(middlewares=[_errors])
 
     async def healthz(_: web.Request) -> web.Response:
@@ -37,13 +37,11 @@ def application(
         return web.Response(text="ok\n")
 
     async def metrics_page(_: web.Request) -> web.Response:
-        if figures is not None:
-            await figures.refresh_metrics()
+        await figures.refresh_metrics()
         body = generate_latest(metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def queue_stats(request: web.Request) -> web.Response:
-        assert figures is not None
         queue = request.query.get("queue", DEFAULT_QUEUE)
         authorization = request.headers.get("Authorization", "")
         await access.check(authorization, "get", "executionqueues", queue)
@@ -52,7 +50,7 @@ def application(
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)
-    if figures is not None:
+    if api:
         app.router.add_get("/api/queue-stats", queue_stats)
     return app
 
