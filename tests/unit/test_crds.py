@@ -157,6 +157,10 @@ def test_a_template_has_the_schema_of_a_pod_that_may_leave_out_everything() -> N
     assert limits["limits"]["additionalProperties"]["x-kubernetes-int-or-string"] is True
 
 
+def test_what_is_shipped_is_what_was_generated() -> None:
+    assert crds.shipped() == [QUEUES, EXECUTIONS]
+
+
 def test_what_is_written_is_what_is_checked(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "crds"
     assert crds.differing(folder) == ["testexecutions.yaml", "executionqueues.yaml"]

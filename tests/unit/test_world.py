@@ -252,6 +252,15 @@ def test_a_job_that_vanished_without_a_seen_pod_must_be_proven_empty(world: Worl
     assert state(run) is State.RUNNING
 
 
+def test_what_is_unproven_keeps_its_slot_when_nothing_else_does(world: World) -> None:
+    run = saw(world, an_execution(), a_job())
+    world.observe(Kind.JOB, raw_job(version=50), deleted=True)
+    world.observe(Kind.EXECUTION, raw_execution(version=51), deleted=True)
+    assert state(run) is State.RUNNING
+    run.proving = False
+    assert state(run) is None
+
+
 def test_a_finished_job_or_one_whose_pod_was_seen_needs_no_proof(world: World) -> None:
     run = saw(world, an_execution(tests=[{"name": t, "image": "i"} for t in ("a", "b")]))
     saw(world, a_job(test="a", version=30, condition=COMPLETE), a_job(test="b"), a_pod(test="b"))
