@@ -32,7 +32,7 @@ lint: install ## Style, layers, generated files
 
 .PHONY: type
 type: install ## mypy, strict
-	$(BIN)/mypy operator tests e2e
+	$(BIN)/mypy operator tests e2e benchmarks
 
 .PHONY: test
 test: install ## Everything: lint, types, unit, contract, integration on a real API server, e2e on a real node
@@ -52,6 +52,10 @@ test-integration: install ## On a real API server with fake nodes: minutes
 .PHONY: demo
 demo: install ## Real test containers, five at a time, watched live in the terminal
 	$(BIN)/python e2e/demo/demo.py
+
+.PHONY: bench
+bench: install ## How long a slot stays empty, beside an ideal loop
+	$(BIN)/python benchmarks/handoff.py
 
 .PHONY: lock
 lock: install ## Pin every dependency again (requirements/*.txt)
