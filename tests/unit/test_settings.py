@@ -125,6 +125,14 @@ def test_at_least_one_component_must_be_named(value: str) -> None:
     assert str(refusal.value) == "--components cannot be '': it must have at least 1 item."
 
 
+def test_a_process_without_the_controller_would_have_no_ledger() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from("--components", "admission,api")
+    assert str(refusal.value) == (
+        "--components must include controller: its process keeps the ledger in memory."
+    )
+
+
 def test_a_number_too_long_to_read_is_refused_in_a_sentence() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_from(RUNNING_CAPACITY="9" * 5000)
