@@ -36,8 +36,9 @@ async def prepare(kube: Kube, settings: Settings, authority: bytes | None) -> No
         if authority is not None:
             await _register(kube, settings, authority)
     except KubeError as error:
+        told = str(error).rstrip(".")
         raise StartError(
-            f"The API server at {kube.configuration.host} cannot be used: {error}"
+            f"The API server at {kube.configuration.host} cannot be used: {told}."
         ) from error
 
 
