@@ -7,6 +7,7 @@ authentication and the configuration of the ``kubernetes`` client are used.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ async def configuration(
 ) -> client.Configuration:
     """Where the API server is and who we are to it. Raises ConfigError."""
     loaded = client.Configuration()
+    where = "The service account" if in_cluster else f"The kubeconfig {_existing(kubeconfig)}"
     try:
         if in_cluster:
             config.load_incluster_config(client_configuration=loaded)
@@ -118,15 +120,19 @@ async def configuration(
                 client_configuration=loaded,
                 persist_config=False,
             )
-    except (config.ConfigException, OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        told = " ".join(str(error).split()).rstrip(".")
-        if in_cluster:
-            raise ConfigError(
-                f"Not in a cluster, use --local with a kubeconfig: {told}."
-            ) from error
-        where = kubeconfig or "$KUBECONFIG or ~/.kube/config"
-        raise ConfigError(f"The kubeconfig ({where}) cannot be used: {told}.") from error
+    except (config.ConfigException, OSError, yaml.YAMLError, ValueError, KeyError, TypeError) as e:
+        told = " ".join(str(e).split()).rstrip(".")
+        hint = "; outside a cluster, use --local" if in_cluster else ""
+        raise ConfigError(f"{where} cannot be used: {told}{hint}.") from e
     return loaded
+
+
+def _existing(kubeconfig: Path | None) -> str:
+    """The files that are to be read, as told to people. Raises ConfigError if there is none."""
+    said = str(kubeconfig) if kubeconfig else os.environ.get("KUBECONFIG", "~/.kube/config")
+    if not any(Path(path).expanduser().is_file() for path in said.split(os.pathsep)):
+        raise ConfigError(f"The kubeconfig {said} does not exist: name one by --kubeconfig.")
+    return said
 
 
 class Kube:

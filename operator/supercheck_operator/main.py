@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import kopf
 from aiohttp import web
+from prometheus_client import disable_created_metrics
 
 from supercheck_operator import __version__, crds, installation
 from supercheck_operator.admission import certificates, endpoint
@@ -42,6 +44,7 @@ _USAGE: Final = 2
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The console script ``supercheck-operator``."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     sys.exit(_main(argv))
 
 
@@ -198,6 +201,9 @@ class Operator:
             except KubeError as error:
                 logger.warning("the caches cannot be read yet: %s", error)
                 await asyncio.sleep(1)
+        # Modules and what was listed stay: the garbage collector need not look at them again.
+        gc.collect()
+        gc.freeze()
         reconciler.release_hold()
         self._metrics.leader.set(1)
         self._health.done("the caches")
@@ -267,7 +273,8 @@ class Operator:
         except OSError as error:
             await runner.cleanup()
             raise StartError(
-                f"{flag} {port} cannot be used: {error.strerror or error}; choose another port."
+                f"{flag} {port} cannot be used: {os.strerror(error.errno or 0)};"
+                " choose another port."
             ) from error
 
 

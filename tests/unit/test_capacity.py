@@ -57,3 +57,12 @@ def test_a_namespace_without_a_cap_on_its_queue_is_not_judged_by_itself() -> Non
 def test_a_namespace_runs_as_much_as_the_queue_unless_it_has_its_own_cap() -> None:
     assert Limits(5, 50, namespace_queued=2).of_namespace() == Limits(5, 2)
     assert Limits(5, 50, 3, 2, held=True).of_namespace() == Limits(3, 2, held=True)
+
+
+def test_a_namespace_capped_in_one_way_has_the_queues_limit_in_the_other() -> None:
+    only_running = Limits(running=5, queued=0, namespace_running=1).of_namespace()
+    assert only_running == Limits(running=1, queued=0)
+    assert full(Occupancy(running=1), only_running)
+    only_queued = Limits(running=5, queued=50, namespace_queued=2, held=True).of_namespace()
+    assert only_queued == Limits(running=5, queued=2, held=True)
+    assert Limits(running=5, queued=50).of_namespace() is None

@@ -39,6 +39,10 @@ from supercheck_operator.settings import Settings
 logger = logging.getLogger(__name__)
 
 _RETRY_DELAY: Final = 1.0
+_LAUNCHES_FIRST: Final = 0.02
+"""Seconds that a final status waits, so that the freed slot's next Job is asked for before it."""
+_NEWS_TO_COME: Final = 0.1
+"""Seconds that any other status waits: what changes meanwhile goes into the same write."""
 
 
 def utc_now() -> datetime:
@@ -315,6 +319,7 @@ class Reconciler:
 
     async def _write(self, queue: Queue, run: Run) -> None:
         """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
+        await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
         execution = run.execution
         assessment = self._assess(queue, run)
         if execution is None or assessment is None or execution.status.phase.final:

@@ -22,11 +22,18 @@ class Limits:
     """Nothing new starts, so a free slot is no room for anyone."""
 
     def of_namespace(self) -> Limits | None:
-        """The limits of one namespace; None when it may queue as much as the queue may."""
-        if self.namespace_queued is None:
+        """The limits of one namespace; None when it has none of its own."""
+        if self.namespace_running is None and self.namespace_queued is None:
             return None
-        running = self.running if self.namespace_running is None else self.namespace_running
-        return Limits(running=running, queued=self.namespace_queued, held=self.held)
+        return Limits(
+            running=_or(self.namespace_running, self.running),
+            queued=_or(self.namespace_queued, self.queued),
+            held=self.held,
+        )
+
+
+def _or(own: int | None, of_all: int) -> int:
+    return of_all if own is None else own
 
 
 @dataclass(frozen=True, slots=True)
