@@ -160,7 +160,9 @@ def _judge_nothing(evidence: Evidence, stored: TestStatus) -> _Judged:
     if stored.name in evidence.launching:
         trouble = _clean(evidence.launching[stored.name], len(evidence.execution.spec.tests)) or ""
         told = trouble or "The Job is being created."
-        return _Judged(_running(stored, Reason.STARTING, told), trouble=trouble)
+        # Not yet running, or after a crash its missing Job would look like one that was deleted.
+        queued = stored.model_copy(update={"reason": Reason.STARTING, "message": told})
+        return _Judged(queued, trouble=trouble)
     if stored.phase is Phase.RUNNING:
         # It ran, and nothing is left of it: deleted while nobody was looking.
         return _Judged(_ended(stored, *JOB_DELETED, evidence))

@@ -1,0 +1,835 @@
+"""One execution from its creation to its verdict, whatever happens to it on the way."""
+
+import asyncio
+import time
+from datetime import datetime
+
+import pytest
+import pytest_asyncio
+
+from harness.api import Raw, Space, execution
+from harness.observer import Observer
+from harness.process import Operator
+from harness.steps import (
+    FINAL,
+    HELD,
+    LET_GO,
+    NOWHERE,
+    QUEUES,
+    job_of,
+    job_path,
+    jobs_of,
+    make_queue,
+    named,
+    path_of,
+    pod_of,
+    pods_of,
+    until,
+    until_stats,
+    until_status,
+)
+from harness.waiting import eventually
+
+SETTINGS = {"SWEEP_SECONDS": "1", "MAX_CONCURRENT_TESTS": "2"}
+UNSTARTED = {"metadata": {"annotations": {"stage.kindless/start": None}}}
+NO_JOBS = {
+    "apiVersion": "v1",
+    "kind": "ResourceQuota",
+    "metadata": {"name": "no-jobs"},
+    "spec": {"hard": {"count/jobs.batch": "0"}},
+}
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def operator(lasting_operator: Operator) -> Operator:
+    """Running, and nothing occupies its default queue."""
+    await until_stats(lasting_operator, "default", (0, 5, 0, 50), within=60)
+    return lasting_operator
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def narrow(space: Space) -> str:
+    """A queue in which one runs at a time."""
+    return await make_queue(space, f"narrow-{space.name}", runningCapacity=1)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _conditions(status: Raw) -> dict[str, str]:
+    return {each["type"]: each["status"] for each in status["conditions"]}
+
+
+async def _deleted(space: Space, path: str) -> None:
+    async def gone() -> bool:
+        return (await space.api.call("GET", path))[0] == 404
+
+    await eventually(gone, f"{path} is gone")
+
+
+# Verdicts ----------------------------------------------------------------------------------------
+
+
+async def test_a_test_that_exits_with_0_has_passed(space: Space) -> None:
+    made = await space.submit(execution("e", runs_for="1s"))
+    running = await until(space, "e", "Running")
+    assert running["reason"] == "Running"
+    assert running["summary"]["running"] == 1
+    assert _conditions(running) == {
+        "Finished": "False",
+        "Succeeded": "Unknown",
+        "Ready": "False",
+        "Reconciling": "True",
+        "Stalled": "False",
+    }
+    status = await until(space, "e", "Passed")
+    assert "reason" not in status
+    assert status["observedGeneration"] == made["metadata"]["generation"]
+    assert status["attempts"] == 1
+    assert status["progress"] == "1/1"
+    assert status["summary"] == {
+        "total": 1, "passed": 1, "failed": 0, "error": 0, "cancelled": 0, "running": 0,
+    }  # fmt: skip
+    [test] = status["tests"]
+    [pod] = await pods_of(space, "e")
+    assert (test["phase"], test["exitCode"]) == ("Passed", 0)
+    assert test["pod"] == pod["metadata"]["name"]
+    assert _moment(status["completedAt"]) > _moment(status["startedAt"])
+    assert status["startedAt"] == test["startedAt"]
+    assert _conditions(status) == {
+        "Finished": "True",
+        "Succeeded": "True",
+        "Ready": "True",
+        "Reconciling": "False",
+        "Stalled": "False",
+    }
+
+
+async def test_a_test_that_exits_otherwise_has_failed_and_says_how(space: Space) -> None:
+    notes = {"stage.kindless/exit-code": "3", "stage.kindless/message": "2 of 9 steps failed"}
+    await space.submit(execution("e", annotations=notes))
+    status = await until(space, "e", "Failed")
+    assert (status["reason"], status["message"]) == ("TestFailed", "2 of 9 steps failed")
+    [test] = status["tests"]
+    assert (test["exitCode"], test["message"]) == (3, "2 of 9 steps failed")
+    assert _conditions(status)["Succeeded"] == "False"
+    assert _conditions(status)["Stalled"] == "True"
+
+
+async def test_labels_and_owner_of_a_job_are_ours_and_it_has_no_finalizer(
+    space: Space,
+) -> None:
+    made = await space.submit(execution("e", tests=named("login"), runs_for="never"))
+    job = await job_of(space, "e")
+    uid = made["metadata"]["uid"]
+    assert {k: v for k, v in job["metadata"]["labels"].items() if "supercheck" in k} == {
+        "supercheck.io/execution": "e",
+        "supercheck.io/execution-uid": uid,
+        "supercheck.io/queue": "default",
+        "supercheck.io/test": "login",
+    }
+    [owner] = job["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("TestExecution", "e", uid)
+    assert "finalizers" not in (await space.get("e"))["metadata"]
+    assert "finalizers" not in job["metadata"]
+
+
+async def test_a_script_is_mounted_and_never_passed_on_a_command_line(space: Space) -> None:
+    script = "echo 'it''s'; " + "x" * 200 * 1024
+    tests = [{"name": "t", "image": "example/e2e:1", "script": script}]
+    await space.submit(execution("e", tests=tests, runs_for="never"))
+    pod = await pod_of(space, "e")
+    [container] = pod["spec"]["containers"]
+    assert script not in str(pod)
+    [mount] = [m for m in container["volumeMounts"] if m["mountPath"] == "/supercheck/script"]
+    assert mount["readOnly"]
+    [volume] = [v for v in pod["spec"]["volumes"] if v["name"] == mount["name"]]
+    stored = await space.api.get(f"{space.config_maps}/{volume['configMap']['name']}")
+    assert stored["data"]["script"] == script
+
+
+# Several tests -----------------------------------------------------------------------------------
+
+
+async def test_of_seven_tests_three_at_once_run_as_told(space: Space) -> None:
+    names = ["g", "a", "f", "b", "e", "c", "d"]
+    async with Observer(space) as observer:
+        made = await space.submit(
+            execution("e", tests=named(*names), maxConcurrentTests=3, runs_for="300ms")
+        )
+        status = await until(space, "e", "Passed", within=60)
+        await observer.caught_up()
+        assert observer.live_at_once[made["metadata"]["uid"]] == 3
+        assert observer.jobs == {f"e/{name}": 1 for name in names}
+    assert [test["name"] for test in status["tests"]] == names
+    assert {test["phase"] for test in status["tests"]} == {"Passed"}
+    assert status["progress"] == "7/7"
+
+
+async def test_without_a_word_two_tests_run_at_once(space: Space) -> None:
+    async with Observer(space) as observer:
+        made = await space.submit(execution("e", tests=named(*"abcde"), runs_for="300ms"))
+        await until(space, "e", "Passed", within=60)
+        await observer.caught_up()
+        assert observer.live_at_once[made["metadata"]["uid"]] == 2
+
+
+async def test_an_execution_of_many_tests_takes_one_slot(space: Space, operator: Operator) -> None:
+    await space.submit(
+        execution("e", tests=named(*"abcdefgh"), maxConcurrentTests=8, runs_for="never")
+    )
+
+    async def all_run() -> bool:
+        return len(await pods_of(space, "e")) == 8
+
+    await eventually(all_run, "eight pods exist")
+    assert await operator.stats() == (1, 5, 0, 50)
+
+
+async def test_between_two_of_its_tests_an_execution_keeps_its_slot(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    async with Observer(space) as observer:
+        await space.submit(
+            execution("first", queue=narrow, tests=named(*"abcd"), maxConcurrentTests=1)
+        )
+        await space.submit(execution("second", queue=narrow))
+        await until(space, "second", "Passed", within=60)
+        await observer.caught_up()
+        assert observer.most_live == 1
+    assert (await space.status("first"))["phase"] == "Passed"
+    assert operator.running
+
+
+async def test_fail_fast_starts_nothing_more_after_a_failure(space: Space) -> None:
+    notes = {"stage.kindless/exit-code": "1"}
+    body = execution(
+        "e", tests=named("a", "b", "c"), maxConcurrentTests=1, failFast=True, annotations=notes
+    )
+    await space.submit(body)
+    status = await until(space, "e", "Failed")
+    assert [(test["phase"], test["reason"]) for test in status["tests"]] == [
+        ("Failed", "TestFailed"),
+        ("Cancelled", "FailFast"),
+        ("Cancelled", "FailFast"),
+    ]
+    assert len(await jobs_of(space, "e")) == 1
+
+
+async def test_fail_fast_stops_what_runs(space: Space, operator: Operator) -> None:
+    await space.submit(execution("e", tests=named("a", "b", "c"), failFast=True, runs_for="never"))
+
+    async def two() -> list[Raw] | None:
+        pods = await pods_of(space, "e")
+        running = [pod for pod in pods if pod["status"].get("phase") == "Running"]
+        return running if len(running) == 2 else None
+
+    pods = await eventually(two, "two pods run")
+    [first] = [p for p in pods if p["metadata"]["labels"]["supercheck.io/test"] == "a"]
+    await space.api.delete(path_of(space, first))
+    status = await until(space, "e", "Error")
+    assert [(test["phase"], test["reason"]) for test in status["tests"]] == [
+        ("Error", "PodDeleted"),
+        ("Cancelled", "FailFast"),
+        ("Cancelled", "FailFast"),
+    ]
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    assert not [p for p in await pods_of(space, "e") if p["status"]["phase"] == "Running"]
+
+
+async def test_without_fail_fast_the_others_go_on_and_the_verdict_is_failed(space: Space) -> None:
+    notes = {"stage.kindless/exit-code": "1"}
+    await space.submit(execution("e", tests=named("a", "b", "c"), annotations=notes))
+    status = await until(space, "e", "Failed")
+    assert [test["phase"] for test in status["tests"]] == ["Failed"] * 3
+    assert status["progress"] == "0/3"
+
+
+# Time --------------------------------------------------------------------------------------------
+
+
+async def test_a_test_that_takes_too_long_has_failed_and_is_ended(
+    space: Space, operator: Operator
+) -> None:
+    tests = [{"name": "t", "image": "example/e2e:1", "timeoutSeconds": 1}]
+    await space.submit(execution("e", tests=tests, runs_for="never"))
+    status = await until(space, "e", "Failed")
+    assert status["reason"] == "TestTimeout"
+    assert "1 s" in status["message"]
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    assert not [p for p in await pods_of(space, "e") if p["status"]["phase"] == "Running"]
+
+
+async def test_one_slow_test_does_not_end_the_others(space: Space) -> None:
+    tests: list[Raw] = [
+        {"name": "slow", "image": "example/e2e:1", "timeoutSeconds": 1},
+        {"name": "other", "image": "example/e2e:1"},
+    ]
+    await space.submit(execution("e", tests=tests, runs_for="2500ms"))
+    status = await until(space, "e", "Failed")
+    assert [test["phase"] for test in status["tests"]] == ["Failed", "Passed"]
+    assert status["tests"][0]["reason"] == "TestTimeout"
+
+
+async def test_an_execution_that_takes_too_long_is_an_error(
+    space: Space, operator: Operator
+) -> None:
+    await space.submit(
+        execution("e", tests=named("a", "b", "c"), timeoutSeconds=1, runs_for="never")
+    )
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "ExecutionTimeout"
+    assert {test["reason"] for test in status["tests"]} == {"ExecutionTimeout"}
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    assert len(await jobs_of(space, "e")) <= 2
+
+
+async def test_what_a_pod_waits_before_it_starts_is_no_part_of_its_time(space: Space) -> None:
+    await space.submit(execution("e", timeoutSeconds=1, start="never"))
+    pod = await pod_of(space, "e")
+    await asyncio.sleep(2.5)  # longer than it may take, were this part of it
+    assert (await space.status("e"))["phase"] in ("Queued", "Running")
+    assert (await space.api.patch(path_of(space, pod), UNSTARTED))[0] == 200
+    await until(space, "e", "Passed")
+
+
+async def test_the_time_of_an_execution_begins_with_its_first_container(space: Space) -> None:
+    await space.submit(execution("e", timeoutSeconds=1, start="never", runs_for="never"))
+    pod = await pod_of(space, "e")
+    await asyncio.sleep(1.5)
+    assert (await space.api.patch(path_of(space, pod), UNSTARTED))[0] == 200
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "ExecutionTimeout"
+    created = _moment(pod["metadata"]["creationTimestamp"])
+    assert (_moment(status["startedAt"]) - created).total_seconds() >= 1
+
+
+async def test_a_pod_that_never_starts_is_an_error(space: Space, operator: Operator) -> None:
+    await space.submit(execution("e", startTimeoutSeconds=2, start="never"))
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "StartTimeout"
+    assert "2 s" in status["message"]
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    await _no_pod(space, "e")
+
+
+async def test_a_pod_that_fits_no_node_says_so_at_once_and_is_an_error_in_the_end(
+    space: Space, operator: Operator
+) -> None:
+    submitted = time.monotonic()
+    await space.submit(execution("e", startTimeoutSeconds=6, pod=NOWHERE))
+    status = await until(space, "e", "Running", within=5)
+    assert time.monotonic() - submitted < 5
+    assert status["reason"] == "Starting"
+    assert "Unschedulable" in status["message"]
+    assert "node" in status["message"]
+    assert "startedAt" not in status
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "Unschedulable"
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    await _no_pod(space, "e")
+
+
+async def test_one_that_waits_too_long_is_an_error_and_leaves_the_line(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.submit(execution("busy", queue=narrow, runs_for="never"))
+    await space.submit(execution("e", queue=narrow, queueTimeoutSeconds=2))
+    assert await operator.stats(narrow) == (1, 1, 1, 50)
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "QueueTimeout"
+    assert await operator.stats(narrow) == (1, 1, 0, 50)
+    assert not await jobs_of(space, "e")
+
+
+async def test_one_that_has_started_is_no_longer_subject_to_the_queue_s_time(
+    space: Space,
+) -> None:
+    await space.submit(execution("e", queueTimeoutSeconds=1, runs_for="2500ms"))
+    await until(space, "e", "Passed")
+
+
+async def test_finished_ones_are_deleted_when_they_say_so(space: Space) -> None:
+    await space.submit(execution("brief", ttlSecondsAfterFinished=1))
+    await space.submit(execution("at-once", ttlSecondsAfterFinished=0))
+    await space.submit(execution("kept"))
+    await until(space, "kept", "Passed")
+    await _deleted(space, f"{space.executions}/brief")
+    await _deleted(space, f"{space.executions}/at-once")
+    assert await space.phases() == {"kept": "Passed"}
+
+
+async def _no_pod(space: Space, name: str) -> None:
+    async def none() -> bool:
+        return not await pods_of(space, name)
+
+    await eventually(none, f"no pod of {name} is left")
+
+
+# Cancelling, suspending, priority ----------------------------------------------------------------
+
+
+async def test_cancelling_one_that_waits_frees_its_place_at_once(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.submit(execution("busy", queue=narrow, runs_for="never"))
+    await space.submit(execution("e", queue=narrow))
+    assert await operator.stats(narrow) == (1, 1, 1, 50)
+    assert (await space.change("e", {"cancel": True}))[0] == 200
+    status = await until(space, "e", "Cancelled")
+    assert status["reason"] == "CancelledByUser"
+    assert [test["phase"] for test in status["tests"]] == ["Cancelled"]
+    assert await operator.stats(narrow) == (1, 1, 0, 50)
+    assert not await jobs_of(space, "e")
+
+
+async def test_cancelling_one_that_runs_frees_its_slot_when_its_pod_is_gone(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.submit(execution("e", queue=narrow, pod=NOWHERE))
+    await space.submit(execution("next", queue=narrow))
+    pod = path_of(space, await pod_of(space, "e"))
+    assert (await space.api.patch(pod, HELD))[0] == 200
+    assert (await space.change("e", {"cancel": True}))[0] == 200
+    status = await until(space, "e", "Cancelled")
+    assert status["reason"] == "CancelledByUser"
+
+    async def deleting() -> bool:
+        return "deletionTimestamp" in (await space.api.get(pod))["metadata"]
+
+    await eventually(deleting, "the pod is being deleted")
+    # Several sweeps, so that a slot given back too early would show.
+    await asyncio.sleep(2.5)
+    assert await operator.stats(narrow) == (1, 1, 1, 50)
+    assert not await jobs_of(space, "next")
+    assert (await space.api.patch(pod, LET_GO))[0] == 200
+    await until(space, "next", "Passed")
+    assert (await space.status("e"))["reason"] == "CancelledByUser"
+
+
+async def test_one_created_as_cancelled_never_starts(space: Space, operator: Operator) -> None:
+    await space.submit(execution("e", cancel=True))
+    status = await until(space, "e", "Cancelled")
+    assert status["reason"] == "CancelledByUser"
+    assert not await jobs_of(space, "e")
+    assert await operator.stats() == (0, 5, 0, 50)
+
+
+async def test_cancelling_in_the_moment_of_its_start_leaves_nothing_running(
+    space: Space, operator: Operator
+) -> None:
+    names = [f"e-{i}" for i in range(20)]
+
+    async def flash(name: str) -> None:
+        await space.submit(execution(name, runs_for="never"))
+        assert (await space.change(name, {"cancel": True}))[0] == 200
+
+    await asyncio.gather(*map(flash, names))
+
+    async def over() -> bool:
+        return set((await space.phases()).values()) == {"Cancelled"}
+
+    await eventually(over, "all are cancelled")
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    live = ("Pending", "Running")
+    assert not [p for p in await space.api.items(space.pods) if p["status"]["phase"] in live]
+
+
+async def test_a_suspended_one_keeps_its_place_and_starts_when_it_is_resumed(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.submit(execution("busy", queue=narrow, runs_for="never"))
+    early = await space.submit(execution("early", queue=narrow, suspend=True))
+    # Whoever comes in a later second is behind it, whatever is done to it meanwhile.
+    late = await _submit_in_a_later_second(space, early, queue=narrow, runs_for="never")
+    last = await _submit_in_a_later_second(space, early, queue=narrow)
+    assert await operator.stats(narrow) == (1, 1, 3, 50)
+    await space.remove("busy")
+    await job_of(space, late)  # the suspended one lets it pass
+    assert await operator.stats(narrow) == (1, 1, 2, 50)
+    assert (await space.change("early", {"suspend": False}))[0] == 200
+    upcoming = [each["name"] for each in await _upcoming(space, narrow, 2)]
+    assert upcoming == ["early", last]
+    await space.remove(late)
+    await until(space, "early", "Passed")
+    await until(space, last, "Passed")
+    assert (await space.status("early"))["startedAt"] <= (await space.status(last))["startedAt"]
+
+
+async def test_suspending_one_that_runs_changes_nothing(space: Space) -> None:
+    await space.submit(execution("e", runs_for="1500ms"))
+    await until(space, "e", "Running")
+    assert (await space.change("e", {"suspend": True}))[0] == 200
+    await until(space, "e", "Passed")
+
+
+async def test_a_suspended_one_can_be_cancelled(space: Space, operator: Operator) -> None:
+    await space.submit(execution("e", suspend=True))
+    assert await operator.stats() == (0, 5, 1, 50)
+    assert (await space.change("e", {"cancel": True}))[0] == 200
+    await until(space, "e", "Cancelled")
+    await until_stats(operator, "default", (0, 5, 0, 50))
+
+
+async def test_a_higher_priority_goes_first_also_if_it_gets_it_while_it_waits(
+    space: Space, narrow: str
+) -> None:
+    async with Observer(space) as observer:
+        await space.submit(execution("busy", queue=narrow, runs_for="never"))
+        await job_of(space, "busy")
+        for name, priority in (("low", -1), ("plain", 0), ("high", 10), ("risen", 0)):
+            await space.submit(execution(name, queue=narrow, priority=priority))
+        assert (await space.change("risen", {"priority": 20}))[0] == 200
+        assert (await space.change("high", {"priority": -5}))[0] == 200
+        upcoming = await _upcoming(space, narrow, 4)
+        order = ["risen", "plain", "low", "high"]
+        assert [each["name"] for each in upcoming] == order
+        assert [each["position"] for each in upcoming] == [1, 2, 3, 4]
+        await space.remove("busy")
+        for name in order:
+            await until(space, name, "Passed", within=60)
+        await observer.caught_up()
+        assert observer.started == ["busy", *order]
+
+
+async def _submit_in_a_later_second(space: Space, than: Raw, **spec: object) -> str:
+    """The name of an execution whose creationTimestamp is later."""
+    tried = 0
+
+    async def later() -> str | None:
+        nonlocal tried
+        tried += 1
+        name = f"late-{tried}-{len(await space.phases())}"
+        made = await space.submit(execution(name, **spec))  # type: ignore[arg-type]
+        if made["metadata"]["creationTimestamp"] > than["metadata"]["creationTimestamp"]:
+            return name
+        await space.remove(name)
+        return None
+
+    return await eventually(later, "a second has passed")
+
+
+async def _upcoming(space: Space, queue: str, count: int) -> list[Raw]:
+    async def told() -> list[Raw] | None:
+        status = (await space.api.get(f"{QUEUES}/{queue}")).get("status", {})
+        found: list[Raw] = status.get("upcoming", [])
+        return found if len(found) == count else None
+
+    return await eventually(told, f"{count} are upcoming in {queue}")
+
+
+# What others do to Jobs and pods -----------------------------------------------------------------
+
+
+async def test_a_job_deleted_by_hand_is_an_error_and_no_cancellation(
+    space: Space, operator: Operator
+) -> None:
+    await space.submit(execution("e", runs_for="never"))
+    await until(space, "e", "Running")
+    job = await job_of(space, "e")
+    await space.api.delete(f"{job_path(space, job)}?propagationPolicy=Background")
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "JobDeleted"
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    assert not await jobs_of(space, "e")
+
+
+async def test_a_pod_deleted_by_hand_is_an_error_and_no_second_one_comes(
+    space: Space, operator: Operator
+) -> None:
+    await space.submit(execution("e", runs_for="never"))
+    await until(space, "e", "Running")
+    pod = await pod_of(space, "e")
+    await space.api.delete(path_of(space, pod))
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "PodDeleted"
+    assert pod["metadata"]["name"] in status["message"]
+    await until_stats(operator, "default", (0, 5, 0, 50))
+    others = [
+        p for p in await pods_of(space, "e") if p["metadata"]["uid"] != pod["metadata"]["uid"]
+    ]
+    assert not others
+
+
+async def test_a_verdict_stays_whatever_happens_after_it(space: Space) -> None:
+    await space.submit(execution("e"))
+    status = await until(space, "e", "Passed")
+    label = {"metadata": {"labels": {"touched": "1"}}}
+    pod, job = await pod_of(space, "e"), await job_of(space, "e")
+    assert (await space.api.patch(path_of(space, pod), label))[0] == 200
+    assert (await space.api.patch(job_path(space, job), label))[0] == 200
+    assert (await space.api.patch(f"{space.executions}/e", label))[0] == 200
+    assert (await space.change("e", {"cancel": True}))[0] == 200
+    await space.api.delete(path_of(space, pod))
+    await space.api.delete(f"{job_path(space, job)}?propagationPolicy=Background")
+    await _deleted(space, path_of(space, pod))
+    await asyncio.sleep(2)  # two sweeps
+    assert await space.status("e") == status
+
+
+async def test_a_quota_on_jobs_is_told_and_gives_the_slot_back_in_the_end(
+    space: Space, narrow: str
+) -> None:
+    await space.api.create(f"/api/v1/namespaces/{space.name}/resourcequotas", NO_JOBS)
+    await space.submit(execution("e", queue=narrow, startTimeoutSeconds=4))
+    status = await until_status(
+        space, "e", lambda s: "exceeded quota" in s.get("message", ""), "the quota is told"
+    )
+    assert (status["phase"], status["reason"]) == ("Running", "Starting")
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "QuotaExceeded"
+    assert "exceeded quota" in status["message"]
+    await _lift_quota(space)
+    await space.submit(execution("next", queue=narrow))
+    await until(space, "next", "Passed")
+
+
+async def test_a_quota_that_is_lifted_in_time_does_no_harm(space: Space, narrow: str) -> None:
+    await space.api.create(f"/api/v1/namespaces/{space.name}/resourcequotas", NO_JOBS)
+    await space.submit(execution("e", queue=narrow))
+    await _told_of_quota(space, "e")
+    await _lift_quota(space)
+    status = await until(space, "e", "Passed")
+    assert "message" not in status
+
+
+async def test_a_restart_does_not_end_one_that_a_quota_holds_up(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.api.create(f"/api/v1/namespaces/{space.name}/resourcequotas", NO_JOBS)
+    await space.submit(execution("e", queue=narrow))
+    await _told_of_quota(space, "e")
+    operator.kill()
+    await operator.start()
+    await _lift_quota(space)
+    await until(space, "e", "Passed")
+
+
+async def test_a_job_name_that_is_taken_by_another_is_an_error(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.api.create(f"/api/v1/namespaces/{space.name}/resourcequotas", NO_JOBS)
+    await space.submit(execution("e", queue=narrow, runs_for="never"))
+    told = await _told_of_quota(space, "e")
+    name = told["message"].split('"')[1]
+    assert name.startswith("e-t-")
+    operator.kill()
+    await _lift_quota(space)
+    await space.api.create(space.jobs, _foreign_job(name))
+    await operator.start()
+    status = await until(space, "e", "Error")
+    assert status["reason"] == "Internal"
+    assert name in status["message"]
+    await until_stats(operator, narrow, (0, 1, 0, 50))
+    [job] = await space.api.items(space.jobs)
+    assert "deletionTimestamp" not in job["metadata"], "it is somebody else's"
+
+
+async def _told_of_quota(space: Space, name: str) -> Raw:
+    return await until_status(
+        space, name, lambda s: "exceeded quota" in s.get("message", ""), "the quota is told"
+    )
+
+
+async def _lift_quota(space: Space) -> None:
+    """Until a Job could be created: the quota's end is not noticed at once."""
+    path = f"/api/v1/namespaces/{space.name}/resourcequotas/no-jobs"
+    await space.api.delete(path)
+
+    async def lifted() -> bool:
+        status, _ = await space.api.call("POST", f"{space.jobs}?dryRun=All", _foreign_job("dry"))
+        return status == 201
+
+    await eventually(lifted, "the quota is lifted")
+
+
+def _foreign_job(name: str) -> Raw:
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example/c:1"}]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"suspend": True, "template": {"spec": pod}},
+    }
+
+
+async def test_a_namesake_created_right_after_a_deletion_gets_a_job_of_its_own(
+    space: Space, operator: Operator
+) -> None:
+    first = await space.submit(execution("e", runs_for="never"))
+    await job_of(space, "e")
+    await space.remove("e")
+    second = await space.submit(execution("e"))
+    assert first["metadata"]["uid"] != second["metadata"]["uid"]
+    await until(space, "e", "Passed")
+    uids = {job["metadata"]["ownerReferences"][0]["uid"] for job in await jobs_of(space, "e")}
+    assert second["metadata"]["uid"] in uids
+    await until_stats(operator, "default", (0, 5, 0, 50), within=90)
+    assert (await space.status("e"))["phase"] == "Passed"
+
+
+async def test_created_and_deleted_in_one_breath_leaves_no_place_taken(
+    space: Space, operator: Operator
+) -> None:
+    async def flash(name: str) -> None:
+        await space.submit(execution(name, runs_for="never"))
+        await space.remove(name)
+
+    await asyncio.gather(*(flash(f"e-{i}") for i in range(20)))
+    await until_stats(operator, "default", (0, 5, 0, 50), within=90)
+    assert not await space.phases()
+
+
+# Crashes -----------------------------------------------------------------------------------------
+
+
+async def test_runs_in_flight_are_taken_up_again_with_no_second_job(
+    space: Space, operator: Operator
+) -> None:
+    async with Observer(space) as observer:
+        for i in range(3):
+            await space.submit(execution(f"e-{i}", runs_for="3s"))
+        for i in range(3):
+            await until(space, f"e-{i}", "Running")
+        operator.kill()
+        await operator.start()
+        for i in range(3):
+            await until(space, f"e-{i}", "Passed")
+        await observer.caught_up()
+        assert observer.jobs == {f"e-{i}/t": 1 for i in range(3)}
+
+
+async def test_what_ended_while_the_operator_was_dead_gets_its_verdict(
+    space: Space, operator: Operator
+) -> None:
+    notes = {"stage.kindless/exit-code": "4", "stage.kindless/message": "lost"}
+    await space.submit(execution("passes", runs_for="1500ms"))
+    await space.submit(execution("fails", runs_for="1500ms", annotations=notes))
+    await space.submit(execution("loses-its-job", runs_for="never"))
+    await space.submit(execution("loses-its-pod", runs_for="never"))
+    await space.submit(execution("cancelled", runs_for="never"))
+    for name in await space.phases():
+        await until(space, name, "Running")
+    operator.kill()
+    job = await job_of(space, "loses-its-job")
+    await space.api.delete(f"{job_path(space, job)}?propagationPolicy=Background")
+    await space.api.delete(path_of(space, await pod_of(space, "loses-its-pod")))
+    assert (await space.change("cancelled", {"cancel": True}))[0] == 200
+
+    async def ended() -> bool:
+        pods = [await pod_of(space, name) for name in ("passes", "fails")]
+        return [pod["status"]["phase"] for pod in pods] == ["Succeeded", "Failed"]
+
+    await eventually(ended, "both pods have ended")
+    await _no_pod(space, "loses-its-job")
+    await operator.start()
+    await until(space, "passes", "Passed")
+    failed = await until(space, "fails", "Failed")
+    assert (failed["message"], failed["tests"][0]["exitCode"]) == ("lost", 4)
+    assert (await until(space, "loses-its-job", "Error"))["reason"] == "JobDeleted"
+    assert (await until(space, "loses-its-pod", "Error"))["reason"] == "PodDeleted"
+    assert (await until(space, "cancelled", "Cancelled"))["reason"] == "CancelledByUser"
+    await until_stats(operator, "default", (0, 5, 0, 50))
+
+
+async def test_what_was_deleted_while_the_operator_was_dead_counts_as_long_as_its_pod_lives(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    await space.submit(execution("e", queue=narrow, pod=NOWHERE))
+    await space.submit(execution("waits", queue=narrow))
+    pod = path_of(space, await pod_of(space, "e"))
+    assert (await space.api.patch(pod, HELD))[0] == 200
+    operator.kill()
+    await space.remove("e")
+    await operator.start()
+    assert await operator.stats(narrow) == (1, 1, 1, 50)
+    assert not await jobs_of(space, "waits")
+    assert (await space.api.patch(pod, LET_GO))[0] == 200
+    await until(space, "waits", "Passed", within=90)
+    await until_stats(operator, narrow, (0, 1, 0, 50))
+
+
+async def test_an_execution_of_several_tests_goes_on_where_it_was(
+    space: Space, operator: Operator
+) -> None:
+    async with Observer(space) as observer:
+        await space.submit(
+            execution("e", tests=named(*"abcd"), maxConcurrentTests=1, runs_for="700ms")
+        )
+        for passed in (1, 2):
+            await until_status(
+                space,
+                "e",
+                lambda s, least=passed: s.get("summary", {}).get("passed", 0) >= least,  # type: ignore[misc]
+                f"{passed} have passed",
+            )
+            operator.kill()
+            await operator.start()
+        status = await until(space, "e", "Passed")
+        await observer.caught_up()
+        assert observer.jobs == {f"e/{name}": 1 for name in "abcd"}
+        assert observer.most_live == 1
+    assert status["progress"] == "4/4"
+
+
+async def test_the_job_of_a_timed_out_test_is_deleted_although_a_crash_came_between(
+    space: Space, operator: Operator, narrow: str
+) -> None:
+    tests = [{"name": "t", "image": "example/e2e:1", "timeoutSeconds": 1}]
+    await _forbid_deleting_jobs(space)
+    await space.submit(execution("e", queue=narrow, tests=tests, runs_for="never"))
+    assert (await until(space, "e", "Failed"))["reason"] == "TestTimeout"
+    operator.kill()
+    assert (await job_of(space, "e"))["metadata"].get("deletionTimestamp") is None
+    await _allow_deleting_jobs(space)
+    await operator.start()
+    await _no_pod(space, "e")
+    assert not await jobs_of(space, "e")
+    await until_stats(operator, narrow, (0, 1, 0, 50))
+    assert (await space.status("e"))["phase"] in FINAL
+
+
+POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
+
+
+async def _forbid_deleting_jobs(space: Space) -> None:
+    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": space.name}}
+    rule = {
+        "apiGroups": ["batch"],
+        "apiVersions": ["v1"],
+        "operations": ["DELETE"],
+        "resources": ["jobs"],
+    }
+    here = {"matchLabels": {"kubernetes.io/metadata.name": space.name}}
+    policy = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+        "validations": [{"expression": "false", "message": "not now"}],
+    }
+    await space.api.create(POLICIES, kind | {"kind": "ValidatingAdmissionPolicy", "spec": policy})
+    binding = {"policyName": space.name, "validationActions": ["Deny"]}
+    await space.api.create(
+        BINDINGS, kind | {"kind": "ValidatingAdmissionPolicyBinding", "spec": binding}
+    )
+    await space.api.create(space.jobs, _foreign_job("probe"))
+
+    async def in_force() -> bool:
+        path = f"{space.jobs}/probe?dryRun=All"
+        return (await space.api.call("DELETE", path))[0] == 422
+
+    await eventually(in_force, "no Job can be deleted")
+
+
+async def _allow_deleting_jobs(space: Space) -> None:
+    await space.api.delete(f"{BINDINGS}/{space.name}")
+    await space.api.delete(f"{POLICIES}/{space.name}")
+
+    async def lifted() -> bool:
+        path = f"{space.jobs}/probe?dryRun=All"
+        return (await space.api.call("DELETE", path))[0] == 200
+
+    await eventually(lifted, "Jobs can be deleted again")
