@@ -44,18 +44,14 @@ async def test_of_94_at_once_exactly_55_are_admitted_and_five_jobs_exist(
 async def test_with_one_place_left_dry_runs_take_nothing_and_one_of_40_gets_it(
     operator: Operator, space: Space
 ) -> None:
-    await asyncio.gather(
-        *(space.submit(execution(f"e-{i}", runs_for="never")) for i in range(54))
-    )
+    await asyncio.gather(*(space.submit(execution(f"e-{i}", runs_for="never")) for i in range(54)))
     assert await operator.stats() == (5, 5, 49, 50)
     judged = await asyncio.gather(
         *(space.try_submit(execution(f"dry-{i}"), dry_run=True) for i in range(20))
     )
     assert {status for status, _ in judged} == {201}
     assert await operator.stats() == (5, 5, 49, 50)
-    answers = await asyncio.gather(
-        *(space.try_submit(execution(f"late-{i}")) for i in range(40))
-    )
+    answers = await asyncio.gather(*(space.try_submit(execution(f"late-{i}")) for i in range(40)))
     assert Counter(status for status, _ in answers) == {201: 1, 429: 39}
     judged = await asyncio.gather(
         *(space.try_submit(execution(f"dry-{i}"), dry_run=True) for i in range(3))
@@ -66,9 +62,7 @@ async def test_with_one_place_left_dry_runs_take_nothing_and_one_of_40_gets_it(
 async def test_deleting_one_that_waits_gives_exactly_its_place_back(
     operator: Operator, space: Space
 ) -> None:
-    await asyncio.gather(
-        *(space.submit(execution(f"e-{i}", runs_for="never")) for i in range(55))
-    )
+    await asyncio.gather(*(space.submit(execution(f"e-{i}", runs_for="never")) for i in range(55)))
     assert (await space.try_submit(execution("no-room")))[0] == 429
     waiting = await _names(space, "Queued", 50)
     await space.remove(waiting[0])

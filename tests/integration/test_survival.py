@@ -77,7 +77,8 @@ async def test_order_of_creation_survives_a_restart(
         for name in names:
             await space.submit(execution(name, pod=late))
         created = {
-            item["metadata"]["creationTimestamp"] for item in await space.api.items(space.executions)
+            item["metadata"]["creationTimestamp"]
+            for item in await space.api.items(space.executions)
         }
         assert len(created) < len(names), "some share their second: only resourceVersion tells"
         operator.kill()

@@ -67,7 +67,8 @@ async def test_the_status_of_a_queue_is_written_once_a_second_at_most(
 
     async def settled() -> bool:
         queue = await space.api.get("/apis/supercheck.io/v1alpha1/executionqueues/default")
-        return queue["status"]["usage"] == {"running": "0/5", "queued": "0/50"}
+        usage: dict[str, str] = queue["status"]["usage"]
+        return usage == {"running": "0/5", "queued": "0/50"}
 
     await eventually(settled, "the queue's status is true again")
     wrote = await operator.metric(

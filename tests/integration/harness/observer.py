@@ -79,4 +79,3 @@ class Observer:
         counts = Counter(self._live.values())
         self.most_live = max(self.most_live, len(counts))
         self.live_at_once[owner] = max(self.live_at_once[owner], counts[owner])
-
