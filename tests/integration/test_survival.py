@@ -1,4 +1,4 @@
-"""What crashes must not do: lose an execution, run one twice, run one too many, change the order."""
+"""What crashes must not do: lose an execution, run one twice or one too many, change the order."""
 
 import asyncio
 from collections import Counter

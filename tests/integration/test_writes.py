@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import datetime
+from itertools import pairwise
 
 from conftest import Cluster
 from harness.api import Space, execution
@@ -76,7 +77,7 @@ async def test_the_status_of_a_queue_is_written_once_a_second_at_most(
     )
     times = _queue_write_times(cluster)
     assert wrote > before
-    assert all(later - earlier >= 0.9 for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= 0.9 for earlier, later in pairwise(times))
 
 
 def _entries(cluster: Cluster) -> list[dict[str, object]]:
