@@ -224,6 +224,7 @@ class Operator:
             standalone=True,
             ready_flag=watching,
         )
+        self._stop.set()  # a signal that came before it could be taken back
 
     async def _take_signals_back(self, watching: asyncio.Event) -> None:
         """Kopf takes the signals for itself, and on its way out waits 5 s for tasks not its own."""

@@ -10,6 +10,7 @@ import pytest_asyncio
 from harness.api import GROUP, Raw, Space, execution
 from harness.process import Operator
 from harness.steps import QUEUES, change_queue, jobs_of, make_queue, named, until, until_stats
+from harness.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -324,6 +325,11 @@ async def test_null_is_the_same_as_nothing_said(operator: Operator, space: Space
         space, "nulls", runningCapacity=None, queuedCapacity=None, perNamespace=None,
         namespaceSelector=None, history={"passed": None, "failed": None},
     )  # fmt: skip
+
+    async def known() -> bool:
+        return (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
+
+    await eventually(known, "the operator has seen the queue")
     assert await operator.stats(queue) == (0, 5, 0, 50)
     await space.api.delete(f"{QUEUES}/{queue}")
 

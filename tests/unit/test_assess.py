@@ -15,6 +15,7 @@ from tests.unit.builders import (
     execution,
     job,
     pod,
+    raw_execution,
     running_pod,
     terminated,
     when,
@@ -617,3 +618,13 @@ def test_times_are_those_of_the_evidence() -> None:
         format_time(NOW)
         == judge(refused={"login": Refusal(Reason.INTERNAL, "no")}).tests[0].completed_at
     )
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_an_execution_that_is_being_deleted_starts_nothing_more(started: bool) -> None:
+    """A finalizer, or a deletion in the foreground, keeps it in the API server for a while."""
+    raw = raw_execution()
+    raw["metadata"]["deletionTimestamp"] = raw["metadata"]["creationTimestamp"]
+    deleted = judge(TestExecution.model_validate(raw), started=started)
+    assert outcome(deleted) == (Phase.CANCELLED, Reason.CANCELLED_BY_USER)
+    assert deleted.launch == ()

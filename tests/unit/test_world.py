@@ -354,3 +354,11 @@ def test_scripts_are_not_kept_while_they_wait() -> None:
     tests = parse_execution(raw).spec.tests
     assert [test.script for test in tests] == ["", None, ""]
     assert raw == before
+
+
+def test_labels_of_another_namespace_are_no_news(world: World) -> None:
+    run = saw(world, an_execution(version=5))
+    forged = raw_pod(version=6, **RUNNING)
+    forged["metadata"]["namespace"] = "team-b"
+    assert world.observe(Kind.POD, forged) is None
+    assert state(run) is State.WAITING

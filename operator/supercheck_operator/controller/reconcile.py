@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from supercheck_operator.controller.world import Kind, Raw, Run, World
 from supercheck_operator.execution.assess import Assessment, Defaults, Refusal, assess
 from supercheck_operator.execution.launch import Launched, Launcher
@@ -89,16 +91,34 @@ class Reconciler:
 
     def observe(self, kind: Kind, raw: Raw, *, deleted: bool = False) -> None:
         """Take over what a watch or a response shows; look again at what it concerns."""
-        run = self.world.observe(kind, raw, deleted=deleted)
+        run = self.take(kind, raw, deleted=deleted)
+        if run is None and kind is Kind.EXECUTION and self.world.get(_uid(raw)) is None:
+            # Over before anything was seen of it: what it has reserved is free again.
+            self._spawn(self._ledger.release(_uid(raw), raw["spec"]["queue"]))
+
+    def take(self, kind: Kind, raw: Raw, *, deleted: bool = False) -> Run | None:
+        """The run that ``raw`` is news of, marked to be looked at again; None if it is no news.
+
+        An object that cannot be read (stored before its schema was tightened, or not made by us)
+        is told of and passed over: it must not stop everything else.
+        """
+        try:
+            run = self.world.observe(kind, raw, deleted=deleted)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.warning("%s %s cannot be read: %r", kind.value, _uid(raw), error)
+            return None
         if run is not None:
             self.touch(run)
-        elif kind is Kind.EXECUTION and (deleted or self.world.get(raw["metadata"]["uid"]) is None):
-            # Over before anything was seen of it: what it has reserved is free again.
-            self._spawn(self._ledger.release(raw["metadata"]["uid"], raw["spec"]["queue"]))
+        return run
 
     def observe_queue(self, raw: Raw, *, deleted: bool = False) -> None:
         before = self.queues.get(raw["metadata"]["name"]).spec
-        queue = self.queues.observe(ExecutionQueue.model_validate(raw), deleted=deleted)
+        try:
+            resource = ExecutionQueue.model_validate(raw)
+        except ValidationError as error:
+            logger.warning("queue %s cannot be read: %r", raw["metadata"]["name"], error)
+            return
+        queue = self.queues.observe(resource, deleted=deleted)
         if queue.spec != before:
             self.touch_queue(queue)
 
@@ -318,6 +338,14 @@ class Reconciler:
             self._alarms[run.uid] = loop.call_later(seconds, self.touch, run)
 
     async def _write(self, queue: Queue, run: Run) -> None:
+        try:
+            await self._write_status(queue, run)
+        finally:
+            # Whatever came of it, the next look decides; until then nobody else writes.
+            self._under_way.discard(run.uid)
+            self.touch(run)
+
+    async def _write_status(self, queue: Queue, run: Run) -> None:
         """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
         await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
         execution = run.execution
@@ -346,9 +374,6 @@ class Reconciler:
             self.world.observe(Kind.EXECUTION, written)
             if assessment.phase.final:
                 self._count_end(execution, assessment)
-        # Whatever came of it, the next look decides; until then nobody else writes.
-        self._under_way.discard(run.uid)
-        self.touch(run)
 
     async def _reread(self, run: Run, error: KubeError) -> None:
         """Somebody wrote in between: take over what is there now."""
@@ -377,3 +402,8 @@ class Reconciler:
 def _level(error: KubeError) -> int:
     """An API server that does not answer is told of once, by those who ask it regularly."""
     return logging.DEBUG if isinstance(error, UnreachableError) else logging.WARNING
+
+
+def _uid(raw: Raw) -> str:
+    uid: str = raw["metadata"]["uid"]
+    return uid

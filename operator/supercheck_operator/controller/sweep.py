@@ -86,9 +86,7 @@ class Sweeper:
         # and again last, for those that are finished while something of them still lives.
         for kind, objects, _ in (*listed, listed[0]):
             for raw in objects.values():
-                run = world.observe(kind, raw)
-                if run is not None:
-                    self._reconciler.touch(run)
+                self._reconciler.take(kind, raw)
         for kind, objects, seen in listed:
             for run in world.missing(kind, objects, seen):
                 self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
@@ -122,10 +120,23 @@ class Sweeper:
             self._reconciler.observe_queue(await self._kube.create(QUEUES, body))
         except AlreadyExistsError:
             return
+        except KubeError as error:
+            logger.warning("queue %s cannot be created: %s", DEFAULT_QUEUE, error)
 
     async def _remove_expired(self, raw: Mapping[str, Raw]) -> None:
         queues = self._reconciler.queues
         history = {queue.name: queue.spec.history for queue in queues if queue.spec}
-        for execution in expired(map(parse_execution, raw.values()), history, self._now()):
+        limited = [
+            item
+            for item in raw.values()
+            if item["spec"].get("ttlSecondsAfterFinished") is not None
+            or history.get(item["spec"]["queue"])
+        ]
+        for execution in expired(map(parse_execution, limited), history, self._now()):
             metadata = execution.metadata
-            await self._kube.delete(EXECUTIONS, metadata.name, metadata.namespace, uid=metadata.uid)
+            try:
+                await self._kube.delete(
+                    EXECUTIONS, metadata.name, metadata.namespace, uid=metadata.uid
+                )
+            except KubeError as error:
+                logger.warning("%s cannot be removed: %s", metadata.name, error)

@@ -210,10 +210,10 @@ class World:
             return run
         if run is not None and version == run.version:
             return None
+        if run is None and Phase((raw.get("status") or {}).get("phase", Phase.QUEUED)).final:
+            return None  # most of what is listed; reading it in full would take long
         execution = parse_execution(raw)
         if run is None:
-            if execution.status.phase.final:
-                return None
             run = self._runs[uid] = Run(uid, execution.spec.queue, metadata["namespace"])
         run.execution, run.version = execution, version
         # Once started, always started: it is in the line only before its first Job.
@@ -268,6 +268,8 @@ class World:
         if not uid or self._is_buried(uid, identity.version):
             return None
         run = self._runs.get(uid)
+        if run is not None and identity.namespace != run.namespace:
+            return None  # labels can be had by anybody, a place in this namespace cannot
         if run is None and lives:
             run = self._runs[uid] = Run(uid, identity.queue, identity.namespace)
         return run

@@ -224,6 +224,9 @@ def _early_end(
     spec = evidence.execution.spec
     if spec.cancel:
         return Phase.CANCELLED, Reason.CANCELLED_BY_USER, "Cancelled by its user."
+    if evidence.execution.metadata.deletion_timestamp is not None:
+        # Kept by a finalizer, or by a deletion in the foreground: it is unwanted all the same.
+        return Phase.CANCELLED, Reason.CANCELLED_BY_USER, "Deleted by its user."
     if evidence.drained:
         return Phase.CANCELLED, Reason.QUEUE_DRAINED, f"Queue {spec.queue} was drained."
     if spec.fail_fast and any(r.phase.final and r.phase is not Phase.PASSED for r in results):

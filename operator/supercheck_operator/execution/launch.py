@@ -83,7 +83,9 @@ class Launcher:
                 return await self._found(execution, test) if unsure else Abandoned()
             try:
                 async with turn:
-                    return Launched(await self._create(execution, test))
+                    if wanted():  # waiting for the turn takes time
+                        return Launched(await self._create(execution, test))
+                continue
             except AlreadyExistsError:
                 return await self._found(execution, test)
             except (manifest.InvalidTemplateError, InvalidError) as error:
@@ -108,6 +110,8 @@ class Launcher:
         """Scripts are not kept in memory while they wait: read it again, then store it."""
         metadata = execution.metadata
         whole = await self._kube.get(EXECUTIONS, metadata.name, metadata.namespace)
+        if whole["metadata"]["uid"] != metadata.uid:
+            raise NotFoundError(404, "NotFound", "the execution has been replaced by a namesake")
         script = next(t["script"] for t in whole["spec"]["tests"] if t["name"] == test.name)
         try:
             await self._kube.create(
