@@ -63,6 +63,13 @@ async def _queue_status(space: Space, queue: str) -> Raw:
     return found
 
 
+def _refusal(queued: str, running: str, where: str = "") -> str:
+    return (
+        f"Queue capacity limit reached ({queued} queued jobs). Please try again later when"
+        f" running capacity ({running}) is available{where}."
+    )
+
+
 async def _drop(space: Space, queue: str) -> None:
     await space.api.delete(f"{QUEUES}/{queue}")
 
@@ -93,12 +100,7 @@ async def test_queues_have_capacities_of_their_own_side_by_side(
         counts = Counter(status for status, _ in answers)
         assert counts == {201: 3 + 4 + 8, 429: 5 + 4}
         told = {body["message"].removeprefix(DENIED) for status, body in answers if status == 429}
-        assert told == {
-            "Queue capacity limit reached (2/2 queued jobs). Please try again later when running"
-            " capacity (1/1) is available.",
-            "Queue capacity limit reached (1/1 queued jobs). Please try again later when running"
-            " capacity (3/3) is available.",
-        }
+        assert told == {_refusal("2/2", "1/1"), _refusal("1/1", "3/3")}
         assert await operator.stats(small) == (1, 1, 2, 2)
         assert await operator.stats(wide) == (3, 3, 1, 1)
         assert await operator.stats() == (5, 5, 3, 50)
@@ -198,19 +200,14 @@ async def test_a_full_line_with_a_lowered_capacity_refuses_with_what_is_true(
     await until_stats(operator, queue, (3, 1, 3, 1))
     status, answer = await space.try_submit(execution("more", queue=queue))
     assert status == 429
-    assert answer["message"] == (
-        f"{DENIED}Queue capacity limit reached (3/1 queued jobs). Please try again later when"
-        " running capacity (3/1) is available."
-    )
+    assert answer["message"] == DENIED + _refusal("3/1", "3/1")
     await _drop(space, queue)
 
 
 # Namespaces --------------------------------------------------------------------------------------
 
 
-async def test_a_namespace_s_share_is_exact_and_named(
-    operator: Operator, space: Space, other: Space
-) -> None:
+async def test_a_namespace_s_share_is_exact_and_named(space: Space, other: Space) -> None:
     queue = await make_queue(
         space, "shares", runningCapacity=5, queuedCapacity=50,
         perNamespace={"runningCapacity": 1, "queuedCapacity": 2},
@@ -224,10 +221,8 @@ async def test_a_namespace_s_share_is_exact_and_named(
         )
         assert Counter(status for status, _ in answers) == {201: 3, 429: 17}
         told = {body["message"] for status, body in answers if status == 429}
-        assert told == {
-            f"{DENIED}Queue capacity limit reached (2/2 queued jobs). Please try again later when"
-            f' running capacity (1/1) is available in namespace "{each.name}".'
-        }
+        where = f' in namespace "{each.name}"'
+        assert told == {DENIED + _refusal("2/2", "1/1", where)}
         await _running(each, 1)
     await _drop(space, queue)
 
@@ -469,9 +464,7 @@ async def test_a_default_queue_of_one_s_own_is_left_as_it_is(
     await until_stats(operator, "default", (0, 5, 0, 50))
 
 
-async def test_the_status_of_a_queue_is_true_within_about_a_second(
-    operator: Operator, space: Space
-) -> None:
+async def test_the_status_of_a_queue_is_true_within_about_a_second(space: Space) -> None:
     queue = await make_queue(space, "shown", runningCapacity=2, queuedCapacity=12)
     made = await space.api.get(f"{QUEUES}/{queue}")
     for i in range(13):
