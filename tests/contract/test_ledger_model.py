@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar
 
 import pytest
@@ -74,25 +75,34 @@ class Model:
             here.count(State.RUNNING), here.count(State.WAITING), here.count(State.PARKED)
         )
 
+    def held_back(self, queue: str, namespace: str, share: int | None, extra: int = 0) -> int:
+        now = self.occupancy(queue, namespace)
+        free = 99 if share is None else max(0, share - now.running)
+        return max(0, now.waiting + extra - free)
+
     def figures(self, occupancy: Occupancy, running: int, queued: int, held: bool) -> Stats:
         counted_running, left = occupancy.running, occupancy.waiting
-        while left and counted_running < running and not held:
+        while left > occupancy.held_back and counted_running < running and not held:
             counted_running, left = counted_running + 1, left - 1
         return Stats(counted_running, running, left + occupancy.parked, queued)
 
     def refusal(self, wanted: Reservation, limits: Limits) -> tuple[Stats, str | None] | None:
-        scopes: list[tuple[str | None, int, int]] = [(None, limits.running, limits.queued)]
-        if limits.namespace_queued is not None:
-            own = limits.namespace_running
-            running = limits.running if own is None else own
-            scopes.append((wanted.namespace, running, limits.namespace_queued))
-        for namespace, running, queued in scopes:
-            occupancy = self.occupancy(wanted.queue, namespace)
-            now = self.figures(occupancy, running, queued, limits.held)
-            runs_at_once = now.running < running and not limits.held and not wanted.parked
-            if not runs_at_once and now.queued >= queued:
-                return now, namespace
-        return None
+        share = limits.namespace_running
+        held_back = sum(self.held_back(wanted.queue, name, share) for name in NAMESPACES)
+        barred = self.held_back(wanted.queue, wanted.namespace, share, extra=1) > 0
+        whole = replace(self.occupancy(wanted.queue), held_back=held_back)
+        now = self.figures(whole, limits.running, limits.queued, limits.held)
+        useful = now.running < limits.running and not limits.held and not wanted.parked
+        if not (useful and not barred) and now.queued >= limits.queued:
+            return now, None
+        if share is None and limits.namespace_queued is None:
+            return None
+        running = limits.running if share is None else share
+        queued = limits.queued if limits.namespace_queued is None else limits.namespace_queued
+        part = self.occupancy(wanted.queue, wanted.namespace)
+        now = self.figures(part, running, queued, limits.held)
+        useful = now.running < running and not limits.held and not wanted.parked
+        return None if useful or now.queued < queued else (now, wanted.namespace)
 
 
 class LedgerMachine(RuleBasedStateMachine):

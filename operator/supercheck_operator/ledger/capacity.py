@@ -43,6 +43,8 @@ class Occupancy:
     running: int = 0
     waiting: int = 0
     parked: int = 0
+    held_back: int = 0
+    """Of the waiting: those that could not start in a free slot, for their namespace's share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Stats:
 def stats(occupancy: Occupancy, limits: Limits) -> Stats:
     """The figures of ``occupancy`` as the contract counts them."""
     free = 0 if limits.held else max(0, limits.running - occupancy.running)
-    starting = min(free, occupancy.waiting)
+    starting = min(free, occupancy.waiting - occupancy.held_back)
     return Stats(
         running=occupancy.running + starting,
         running_capacity=limits.running,
@@ -70,7 +72,7 @@ def stats(occupancy: Occupancy, limits: Limits) -> Stats:
 def full(occupancy: Occupancy, limits: Limits, *, parked: bool = False) -> bool:
     """Whether one more finds neither a free running slot nor a place in the queue.
 
-    One that is ``parked`` cannot use a running slot: it needs a place in the queue.
+    One that is ``parked``, or held back, cannot use a running slot: it needs a place in the queue.
     """
     now = stats(occupancy, limits)
     slot_is_free = not parked and not limits.held and now.running < now.running_capacity

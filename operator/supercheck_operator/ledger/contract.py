@@ -74,8 +74,11 @@ class Ledger(Protocol):
         A ``dry_run`` is judged alike and takes nothing.
         """
 
-    async def occupancy(self, queue: str) -> Occupancy:
-        """The counts of ``queue``; what is reserved counts as waiting (or parked)."""
+    async def occupancy(self, queue: str, share: int | None = None) -> Occupancy:
+        """The counts of ``queue``; what is reserved counts as waiting (or parked).
+
+        ``share`` is how many each namespace may run; what waits beyond it is held back.
+        """
 
     async def hold(self, holder: Holder) -> None:
         """The controller has found ``holder`` in this state."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from supercheck_operator.ledger.capacity import Limits, Occupancy, full, stats
 from supercheck_operator.ledger.contract import (
@@ -34,6 +34,13 @@ class _Book:
         if not any(counts.values()):
             del self.by_namespace[holder.namespace]
 
+    def occupancy(self, share: int | None) -> Occupancy:
+        whole = _occupancy(self.total)
+        if share is None:
+            return whole
+        parts = (_occupancy(counts) for counts in self.by_namespace.values())
+        return replace(whole, held_back=sum(_held_back(part, share) for part in parts))
+
 
 class MemoryLedger:
     """Closed until its first ``reconcile``."""
@@ -48,26 +55,27 @@ class MemoryLedger:
     async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
         self._must_be_open()
         book = self._books[wanted.queue]
-        whole = _occupancy(book.total)
+        whole = book.occupancy(limits.namespace_running)
         figures = stats(whole, limits)
         if wanted.uid in self._holders:
             return Answer(admitted=True, stats=figures)
-        if full(whole, limits, parked=wanted.parked):
+        part = _occupancy(book.by_namespace.get(wanted.namespace, Counter()))
+        barred = _held_back(replace(part, waiting=part.waiting + 1), limits.namespace_running) > 0
+        if full(whole, limits, parked=wanted.parked or barred):
             return Answer(admitted=False, stats=figures)
-        if (share := limits.of_namespace()) is not None:
-            part = _occupancy(book.by_namespace.get(wanted.namespace, Counter()))
-            if full(part, share, parked=wanted.parked):
-                refused = stats(part, share)
-                return Answer(admitted=False, stats=refused, namespace=wanted.namespace)
+        share = limits.of_namespace()
+        if share is not None and full(part, share, parked=wanted.parked):
+            refused = stats(part, share)
+            return Answer(admitted=False, stats=refused, namespace=wanted.namespace)
         if not dry_run:
             self._put(wanted.holder())
             self._reserved_at[wanted.uid] = self._monotonic()
         return Answer(admitted=True, stats=figures)
 
-    async def occupancy(self, queue: str) -> Occupancy:
+    async def occupancy(self, queue: str, share: int | None = None) -> Occupancy:
         self._must_be_open()
         book = self._books.get(queue)
-        return _occupancy(book.total) if book else Occupancy()
+        return book.occupancy(share) if book else Occupancy()
 
     async def hold(self, holder: Holder) -> None:
         self._put(holder)
@@ -116,3 +124,8 @@ def _occupancy(counts: Counter[State]) -> Occupancy:
         waiting=counts[State.WAITING],
         parked=counts[State.PARKED],
     )
+
+
+def _held_back(part: Occupancy, share: int | None) -> int:
+    """How many of one namespace's waiting exceed its share."""
+    return 0 if share is None else max(0, part.waiting - max(0, share - part.running))

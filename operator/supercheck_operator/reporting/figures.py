@@ -24,11 +24,12 @@ class Figures:
 
     async def of(self, name: str) -> Stats:
         """The four figures of a queue. Raises UnknownQueueError, LedgerUnavailableError."""
-        occupancy = await self._ledger.occupancy(name)
         spec = self._queues.spec(name)
-        if spec is None:
+        limits = self._settings.limits(spec) if spec else None
+        occupancy = await self._ledger.occupancy(name, limits.namespace_running if limits else None)
+        if limits is None:
             raise UnknownQueueError(f'Queue "{name}" does not exist.')
-        return stats(occupancy, self._settings.limits(spec))
+        return stats(occupancy, limits)
 
     async def refresh_metrics(self) -> None:
         """Set the gauges; called when they are asked for, so that they are never old."""
