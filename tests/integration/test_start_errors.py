@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
@@ -18,6 +19,7 @@ from conftest import Cluster
 from harness.api import Api, Space, execution
 from harness.install import CRDS, WEBHOOKS, install_definitions, uninstall
 from harness.process import PROGRAM, Operator, free_port, run_to_its_end
+from harness.slow_api import write_kubeconfig
 from harness.waiting import eventually
 
 
@@ -105,7 +107,7 @@ async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 async def test_neither_in_a_cluster_nor_with_a_kubeconfig_is_said() -> None:
     sentence = await refused(*_ports(), KUBECONFIG="", KUBERNETES_SERVICE_HOST="")
-    assert "Not in a cluster, use --local" in sentence
+    assert "outside a cluster, use --local" in sentence
 
 
 @pytest.mark.parametrize(
@@ -237,3 +239,25 @@ async def test_an_interrupt_ends_it_like_a_termination(operator: Operator, space
     await eventually(ended, "it has ended", within=3)
     assert "Traceback" not in operator.log
     await operator.start()
+
+
+async def test_a_termination_ends_it_also_while_the_api_server_is_silent(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        operator = Operator(write_kubeconfig(tmp_path, server), tmp_path / "log")
+        operator.launch()
+
+        async def serves() -> bool:
+            try:
+                return (await operator.get("/healthz"))[0] == 200
+            except aiohttp.ClientError:
+                return False
+
+        await eventually(serves, "it serves while it waits")
+        assert (await operator.get("/readyz"))[0] == 503
+        began = time.monotonic()
+        assert await asyncio.to_thread(operator.stop) == 0
+        assert time.monotonic() - began < 3
+    assert "Traceback" not in operator.log

@@ -42,19 +42,21 @@ async def slow_api(folder: Path) -> AsyncIterator[Path]:
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
-        kubeconfig = folder / "slow-kubeconfig"
-        kubeconfig.write_text(
-            yaml.safe_dump(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "clusters": [{"name": "c", "cluster": {"server": f"http://{host}:{port}"}}],
-                    "users": [{"name": "u", "user": {}}],
-                    "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-                    "current-context": "x",
-                }
-            )
-        )
-        yield kubeconfig
+        yield write_kubeconfig(folder, f"http://{host}:{port}")
     finally:
         await runner.cleanup()
+
+
+def write_kubeconfig(folder: Path, server: str) -> Path:
+    """A kubeconfig that leads to ``server``, without any credentials."""
+    kubeconfig = folder / "made-kubeconfig"
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "x",
+    }
+    kubeconfig.write_text(yaml.safe_dump(content))
+    return kubeconfig
