@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from supercheck_operator.execution.manifest import job_name
 from supercheck_operator.execution.observed import Job, Pod, format_time, parse_job, parse_pod
 from supercheck_operator.resources import (
     LABEL_EXECUTION,
@@ -96,6 +97,7 @@ def raw_job(
     uid = uid or f"job-{execution_uid}-{test}"
     status = {"conditions": [{"status": "True", **condition}]} if condition else {}
     metadata = _metadata(test, execution_uid, uid=uid, version=version, created=created)
+    metadata["name"] = job_name("run", execution_uid, test)
     if owned:
         metadata["ownerReferences"] = [{"kind": "TestExecution", "uid": execution_uid}]
     return {"metadata": metadata, "status": status}
@@ -126,7 +128,9 @@ def raw_pod(
     """``state`` is that of the test's container, ``containers`` are the statuses of others."""
     uid = uid or f"pod-{execution_uid}-{test}"
     metadata = _metadata(test, execution_uid, uid=uid, version=version, created=created)
-    metadata["ownerReferences"] = [{"kind": "Job", "uid": f"job-{execution_uid}-{test}"}]
+    name = job_name("run", execution_uid, test)
+    owner = {"kind": "Job", "name": name, "uid": f"job-{execution_uid}-{test}", "controller": True}
+    metadata["ownerReferences"] = [owner]
     if deletion is not None:
         metadata["deletionTimestamp"] = when(deletion + grace)
         metadata["deletionGracePeriodSeconds"] = grace

@@ -12,7 +12,7 @@ from tests.unit.builders import Raw, execution
 from supercheck_operator.execution.manifest import (
     InvalidTemplateError,
     job,
-    job_name,
+    job_name_of,
     script_config_map,
 )
 from supercheck_operator.resources import TestExecution
@@ -51,38 +51,38 @@ def test_a_job_name_is_a_dns_label_and_always_the_same(
     name: str, test: str, uid: object, attempt: int
 ) -> None:
     run = execution(test, name=name, uid=str(uid))
-    first = job_name(run, test, attempt)
+    first = job_name_of(run, test, attempt)
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", first)
-    assert first == job_name(run, test, attempt)
+    assert first == job_name_of(run, test, attempt)
 
 
 def test_the_name_of_an_execution_may_have_dots() -> None:
-    assert job_name(execution(name="v1.2"), "login").startswith("v1-2-login-")
+    assert job_name_of(execution(name="v1.2"), "login").startswith("v1-2-login-")
 
 
 def test_a_long_name_is_cut_where_it_stays_a_name() -> None:
-    name = job_name(execution(name="a" * 51 + "-b"), "login")
+    name = job_name_of(execution(name="a" * 51 + "-b"), "login")
     assert re.fullmatch(r"a{51}-[0-9a-f]{10}", name)
 
 
 def test_names_that_read_alike_do_not_collide() -> None:
     first, second = execution("c", name="a-b", uid="u1"), execution("b-c", name="a", uid="u2")
-    assert job_name(first, "c") != job_name(second, "b-c")
+    assert job_name_of(first, "c") != job_name_of(second, "b-c")
 
 
 def test_long_names_that_differ_at_their_end_do_not_collide() -> None:
     run = execution(name="a" * 63)
-    assert job_name(run, "one") != job_name(run, "two")
+    assert job_name_of(run, "one") != job_name_of(run, "two")
 
 
 def test_a_recreated_namesake_gets_jobs_of_its_own() -> None:
-    assert job_name(execution(uid="old"), "login") != job_name(execution(uid="new"), "login")
+    assert job_name_of(execution(uid="old"), "login") != job_name_of(execution(uid="new"), "login")
 
 
 def test_each_attempt_has_a_job_of_its_own() -> None:
     run = execution()
-    assert job_name(run, "login") == job_name(run, "login", 1)
-    assert job_name(run, "login", 1) != job_name(run, "login", 2)
+    assert job_name_of(run, "login") == job_name_of(run, "login", 1)
+    assert job_name_of(run, "login", 1) != job_name_of(run, "login", 2)
 
 
 # The Job -----------------------------------------------------------------------------------------

@@ -76,9 +76,9 @@ def test_the_deletion_was_asked_for_before_the_grace_began() -> None:
 
 def test_a_pod_without_owner_or_status_is_a_pending_one_of_no_job() -> None:
     raw = raw_pod()
-    assert pod().job_uid == "job-uid-1-login"
+    assert pod().id.job == job().id.name
     del raw["status"], raw["metadata"]["ownerReferences"]
-    assert parse_pod(raw).job_uid == ""
+    assert parse_pod(raw).id.job == ""
     assert parse_pod(raw).phase == "Pending"
     assert not parse_pod(raw).terminal
 

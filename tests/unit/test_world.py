@@ -362,3 +362,18 @@ def test_labels_of_another_namespace_are_no_news(world: World) -> None:
     forged["metadata"]["namespace"] = "team-b"
     assert world.observe(Kind.POD, forged) is None
     assert state(run) is State.WAITING
+
+
+def test_labels_without_the_job_they_imply_are_nobodys(world: World) -> None:
+    """Whoever may create a pod could otherwise hold a slot, or make up a verdict."""
+    run = saw(world, an_execution(version=5))
+    forged = raw_pod(version=6, **RUNNING)
+    forged["metadata"]["ownerReferences"] = []
+    assert world.observe(Kind.POD, forged) is None
+    invented = raw_pod(execution_uid="made-up", version=7, **RUNNING)
+    invented["metadata"]["ownerReferences"][0]["name"] = "some-job"
+    assert world.observe(Kind.POD, invented) is None
+    copied = raw_job(version=8)
+    copied["metadata"]["name"] = "a-copy"
+    assert world.observe(Kind.JOB, copied) is None
+    assert state(run) is State.WAITING

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 from supercheck_operator.execution.assess import Assessment, Defaults, Evidence, Refusal, alive
+from supercheck_operator.execution.manifest import job_name
 from supercheck_operator.execution.observed import Identity, Job, Pod, parse_job, parse_pod
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
@@ -265,11 +266,12 @@ class World:
     def _run_of(self, identity: Identity, *, lives: bool) -> Run | None:
         """The run an object of ours belongs to; one without an execution only if it ``lives``."""
         uid = identity.execution_uid
-        if not uid or self._is_buried(uid, identity.version):
+        named = job_name(identity.execution, uid, identity.test)
+        if identity.job != named or self._is_buried(uid, identity.version):
             return None
         run = self._runs.get(uid)
         if run is not None and identity.namespace != run.namespace:
-            return None  # labels can be had by anybody, a place in this namespace cannot
+            return None
         if run is None and lives:
             run = self._runs[uid] = Run(uid, identity.queue, identity.namespace)
         return run

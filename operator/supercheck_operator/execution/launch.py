@@ -122,7 +122,7 @@ class Launcher:
 
     async def _found(self, execution: TestExecution, test: Test) -> Outcome:
         """The Job that holds this test's name, if it is ours."""
-        name = manifest.job_name(execution, test.name)
+        name = manifest.job_name_of(execution, test.name)
         while True:
             try:
                 job = await self._kube.get(JOBS, name, execution.metadata.namespace)

@@ -45,17 +45,22 @@ class InvalidTemplateError(ValueError):
     """The execution's ``template`` has not even the shape of a PodTemplateSpec."""
 
 
-def job_name(execution: TestExecution, test: str, attempt: int = 1) -> str:
+def job_name(execution: str, uid: str, test: str, attempt: int = 1) -> str:
     """The same for the same test and attempt of one execution, different for every other.
 
     The digest of the execution's UID keeps apart what names alone cannot: ``a-b``/``c`` from
     ``a``/``b-c``, and an execution from its deleted namesake.
     """
-    identity = f"{execution.metadata.uid}/{test}/{attempt}"
+    identity = f"{uid}/{test}/{attempt}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST_LENGTH]
     room = _NAME_LIMIT - _DIGEST_LENGTH - 1
-    readable = f"{execution.metadata.name}-{test}".replace(".", "-")
+    readable = f"{execution}-{test}".replace(".", "-")
     return f"{readable[:room].rstrip('-')}-{digest}"
+
+
+def job_name_of(execution: TestExecution, test: str, attempt: int = 1) -> str:
+    """The name of the Job of ``test``."""
+    return job_name(execution.metadata.name, execution.metadata.uid, test, attempt)
 
 
 def labels(execution: TestExecution, test: str) -> dict[str, str]:
@@ -102,7 +107,7 @@ def script_config_map(execution: TestExecution, test: str, script: str) -> Manif
 
 def _metadata(execution: TestExecution, test: str) -> Manifest:
     return {
-        "name": job_name(execution, test),
+        "name": job_name_of(execution, test),
         "namespace": execution.metadata.namespace,
         "labels": labels(execution, test),
         "ownerReferences": [
@@ -137,7 +142,7 @@ def _pod_template(execution: TestExecution, test: Test, ours: dict[str, str]) ->
     if "initContainers" in given:
         pod["initContainers"] = [_restricted(c) for c in _mappings(given, "initContainers")]
     if test.script is not None:
-        name = job_name(execution, test.name)
+        name = job_name_of(execution, test.name)
         volume = {"name": _SCRIPT_VOLUME, "configMap": {"name": name, "defaultMode": 0o555}}
         pod["volumes"] = [*_mappings(given, "volumes"), volume]
     template["spec"] = pod

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from supercheck_operator.resources import (
+    LABEL_EXECUTION,
     LABEL_EXECUTION_UID,
     LABEL_QUEUE,
     LABEL_TEST,
@@ -20,12 +21,18 @@ Raw = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which object it is, and whose: labels are ours, so they are trusted to be there."""
+    """Which object it is, and whose it says to be.
+
+    Labels can be had by anybody. ``job`` is harder to have: the name of the Job that it is, or
+    that controls it, which for one of ours follows from the labels.
+    """
 
     uid: str
     namespace: str
     name: str
     version: int
+    job: str
+    execution: str
     execution_uid: str
     queue: str
     test: str
@@ -49,7 +56,6 @@ class Pod:
     """One pod; ``gone`` once the API server no longer has it."""
 
     id: Identity
-    job_uid: str
     phase: str
     delete_requested: datetime | None = None
     """When its deletion was asked for, by the API server's clock (whole seconds)."""
@@ -97,7 +103,7 @@ def parse_job(raw: Raw) -> Job:
         ),
         None,
     )
-    identity = _identity(raw)
+    identity = _identity(raw, raw["metadata"]["name"])
     owners = raw["metadata"].get("ownerReferences") or []
     owned = any(owner["uid"] == identity.execution_uid for owner in owners)
     if ended is None:
@@ -125,8 +131,7 @@ def parse_pod(raw: Raw) -> Pod:
     disrupted = conditions.get("DisruptionTarget", {})
     disrupted = disrupted if disrupted.get("status") == "True" else {}
     return Pod(
-        id=_identity(raw),
-        job_uid=next((o["uid"] for o in metadata.get("ownerReferences") or []), ""),
+        id=_identity(raw, _controlling_job(metadata)),
         phase=status.get("phase", "Pending"),
         delete_requested=_delete_requested(metadata),
         reason=status.get("reason", ""),
@@ -155,6 +160,11 @@ def _started(state: Raw) -> datetime | None:
     return started if started is not None and started.timestamp() > 0 else None
 
 
+def _controlling_job(metadata: Raw) -> str:
+    owners = metadata.get("ownerReferences") or []
+    return next((o["name"] for o in owners if o.get("controller") and o["kind"] == "Job"), "")
+
+
 def _waiting_init(status: Raw) -> Raw:
     """What an init container waits for, when the test's own container shows nothing."""
     return next(
@@ -175,7 +185,7 @@ def _delete_requested(metadata: Raw) -> datetime | None:
     return ends - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
 
 
-def _identity(raw: Raw) -> Identity:
+def _identity(raw: Raw, job: str) -> Identity:
     metadata: Raw = raw["metadata"]
     labels: dict[str, str] = metadata.get("labels") or {}
     return Identity(
@@ -183,6 +193,8 @@ def _identity(raw: Raw) -> Identity:
         namespace=metadata["namespace"],
         name=metadata["name"],
         version=int(metadata["resourceVersion"]),
+        job=job,
+        execution=labels.get(LABEL_EXECUTION, ""),
         execution_uid=labels.get(LABEL_EXECUTION_UID, ""),
         queue=labels.get(LABEL_QUEUE, ""),
         test=labels.get(LABEL_TEST, ""),
