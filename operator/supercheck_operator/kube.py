@@ -220,14 +220,29 @@ class Kube:
             content_type="application/apply-patch+yaml",
         )
 
-    async def delete(self, resource: Resource, name: str, namespace: str, *, uid: str) -> None:
-        """Delete that very object and, in the background, what it owns; absent is success."""
+    async def delete(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str,
+        *,
+        uid: str,
+        version: int | None = None,
+    ) -> None:
+        """Delete that very object and, in the background, what it owns; absent is success.
+
+        Raises ConflictError if a ``version`` is given and it is no longer the newest.
+        """
         self._on_write("delete", resource.plural)
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        conditions = {"uid": uid} | ({"resourceVersion": str(version)} if version else {})
+        body = {"propagationPolicy": "Background", "preconditions": conditions}
         try:
             await self._request("DELETE", resource.url(namespace, name), body=body)
-        except (NotFoundError, ConflictError):
+        except NotFoundError:
             return
+        except ConflictError:
+            if version is not None:
+                raise
 
     async def version(self) -> str:
         """The API server's version, such as v1.36.3."""

@@ -219,3 +219,27 @@ async def test_reconcile_brings_the_truth_back_and_counts_what_was_different(
 async def test_a_first_filling_corrects_nothing(closed: Ledger, clock: Clock) -> None:
     assert await closed.reconcile({"a": runs("a")}, listed_at=clock.now) == {}
     assert await closed.occupancy("default") == Occupancy(running=1)
+
+
+async def test_a_create_that_came_to_nothing_gives_its_place_to_the_next_of_its_name(
+    ledger: Ledger,
+) -> None:
+    """A loop of creates under a taken name is admitted, then answered 409: one place, not many."""
+    for attempt in range(60):
+        again = Reservation(f"u-{attempt}", "default", "team-a", name="same")
+        assert await admitted(ledger, again)
+        await ledger.reserve(
+            Reservation("dry", "default", "team-a", name="same"), FIVE_AND_FIFTY, dry_run=True
+        )
+    assert await ledger.occupancy("default") == Occupancy(waiting=1)
+    elsewhere = Reservation("other", "default", "team-b", name="same")
+    assert await admitted(ledger, elsewhere)
+    assert await ledger.occupancy("default") == Occupancy(waiting=2)
+
+
+async def test_what_was_seen_gives_its_place_to_nobody(ledger: Ledger) -> None:
+    first = Reservation("first", "default", "team-a", name="same")
+    assert await admitted(ledger, first)
+    await ledger.hold(first.holder())
+    assert await admitted(ledger, Reservation("second", "default", "team-a", name="same"))
+    assert await ledger.occupancy("default") == Occupancy(waiting=2)

@@ -78,6 +78,7 @@ class Admitter:
                 execution.spec.queue,
                 submission.namespace,
                 parked=execution.spec.suspend,
+                name=execution.metadata.name,
             )
             room = await self._ledger.reserve(wanted, limits, dry_run=submission.dry_run)
         except (LedgerUnavailableError, KubeError, TimeoutError) as error:

@@ -292,16 +292,31 @@ class Reconciler:
         self.touch(run)
 
     async def _stop(self, run: Run, test: str) -> None:
-        """Delete the Job of ``test``; its pod, and so its slot, goes when it goes."""
+        """Delete the Job of ``test``; its pod, and so its slot, goes when it goes.
+
+        Only in the state that was judged: late news of a Job that has ended meanwhile must not
+        take it, its pod and their logs away.
+        """
         job = run.jobs.get(test)
         if job is None or job.gone or job.id.deleting:
             return
+        name, namespace = job.id.name, job.id.namespace
         try:
-            await self._kube.delete(JOBS, job.id.name, job.id.namespace, uid=job.id.uid)
+            await self._kube.delete(JOBS, name, namespace, uid=job.id.uid, version=job.id.version)
+        except ConflictError:
+            await self._look_up(name, namespace)
+            self.touch(run)
         except KubeError as error:
-            logger.log(_level(error), "cannot delete Job %s: %s", job.id.name, error)
+            logger.log(_level(error), "cannot delete Job %s: %s", name, error)
             await asyncio.sleep(_RETRY_DELAY)
             self.touch(run)
+
+    async def _look_up(self, name: str, namespace: str) -> None:
+        try:
+            self.take(Kind.JOB, await self._kube.get(JOBS, name, namespace))
+        except KubeError as error:
+            logger.log(_level(error), "cannot read Job %s: %s", name, error)
+            await asyncio.sleep(_RETRY_DELAY)
 
     async def _prove(self, run: Run) -> None:
         """Whether a pod exists of a Job that vanished before any was seen: ask, do not guess."""

@@ -40,12 +40,17 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What a submission asks for. ``parked``: it is suspended from the start."""
+    """What a submission asks for. ``parked``: it is suspended from the start.
+
+    Two objects of one name cannot be: a reservation replaces an earlier one of the same ``name``
+    whose object was never seen (its create came to nothing). Without a name it replaces none.
+    """
 
     uid: str
     queue: str
     namespace: str
     parked: bool = False
+    name: str = ""
 
     def holder(self) -> Holder:
         state = State.PARKED if self.parked else State.WAITING

@@ -17,6 +17,17 @@ from supercheck_operator.ledger.contract import (
     State,
 )
 
+_Name = tuple[str, str]
+"""Namespace and name of an object."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unseen:
+    """A reservation whose object has not been seen."""
+
+    since: float
+    name: _Name
+
 
 @dataclass(slots=True)
 class _Book:
@@ -48,12 +59,16 @@ class MemoryLedger:
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._holders: dict[str, Holder] = {}
-        self._reserved_at: dict[str, float] = {}
+        self._reserved: dict[str, _Unseen] = {}
+        self._by_name: dict[_Name, str] = {}
         self._books: defaultdict[str, _Book] = defaultdict(_Book)
         self._open = False
 
     async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
         self._must_be_open()
+        name = (wanted.namespace, wanted.name)
+        if wanted.uid not in self._holders and not dry_run and name in self._by_name:
+            self._drop(self._by_name[name])
         book = self._books[wanted.queue]
         whole = book.occupancy(limits.namespace_running)
         figures = stats(whole, limits)
@@ -69,7 +84,9 @@ class MemoryLedger:
             return Answer(admitted=False, stats=refused, namespace=wanted.namespace)
         if not dry_run:
             self._put(wanted.holder())
-            self._reserved_at[wanted.uid] = self._monotonic()
+            self._reserved[wanted.uid] = _Unseen(self._monotonic(), name)
+            if wanted.name:
+                self._by_name[name] = wanted.uid
         return Answer(admitted=True, stats=figures)
 
     async def occupancy(self, queue: str, share: int | None = None) -> Occupancy:
@@ -86,10 +103,10 @@ class MemoryLedger:
     async def reconcile(self, found: Mapping[str, Holder], *, listed_at: float) -> Counter[str]:
         corrections: Counter[str] = Counter()
         for uid in self._holders.keys() - found.keys():
-            reserved_at = self._reserved_at.get(uid)
-            if reserved_at is not None and reserved_at + CREATE_TIMEOUT > listed_at:
+            unseen = self._reserved.get(uid)
+            if unseen is not None and unseen.since + CREATE_TIMEOUT > listed_at:
                 continue
-            corrections["holder" if reserved_at is None else "reservation"] += 1
+            corrections["holder" if unseen is None else "reservation"] += 1
             self._drop(uid)
         for uid, holder in found.items():
             if self._holders.get(uid) != holder:
@@ -110,7 +127,8 @@ class MemoryLedger:
         self._books[holder.queue].add(holder, 1)
 
     def _drop(self, uid: str) -> None:
-        self._reserved_at.pop(uid, None)
+        if unseen := self._reserved.pop(uid, None):
+            self._by_name.pop(unseen.name, None)
         if holder := self._holders.pop(uid, None):
             book = self._books[holder.queue]
             book.add(holder, -1)
