@@ -128,7 +128,7 @@ class Operator:
             on_write=lambda verb, resource: self._metrics.kube_writes.labels(verb, resource).inc(),
         )
         try:
-            await self._run(kube)
+            await self._until_stopped(self._run(kube))
         finally:
             await kube.close()
 
@@ -154,7 +154,7 @@ class Operator:
                 authority = certificate.authority
                 runners.append(await self._serve_webhook(kube, certificate))
             await installation.prepare(kube, self._settings, authority)
-            await self._until_stopped(self._work(kube))
+            await self._work(kube)
         finally:
             for runner in reversed(runners):
                 await runner.cleanup()

@@ -64,3 +64,9 @@ def test_without_a_time_of_its_end_its_creation_tells_its_age() -> None:
     newer = finished("newer", ago=1)
     assert names(newer, timeless, history=History(passed=1)) == ["timeless"]
     assert names(execution(ttlSecondsAfterFinished=0, status={"phase": "Passed"})) == []
+
+
+def test_of_two_in_the_same_second_the_one_written_last_is_kept() -> None:
+    """In the order of a LIST, which is by name, the older one could be kept."""
+    runs = [finished("a-first", ago=1, version=9), finished("b-second", ago=1, version=10)]
+    assert names(*runs, history=History(passed=1)) == ["a-first"]

@@ -34,8 +34,10 @@ def expired(
     return over
 
 
-def _completed(execution: TestExecution) -> str:
-    return execution.status.completed_at or execution.metadata.creation_timestamp
+def _completed(execution: TestExecution) -> tuple[str, int]:
+    """Times have whole seconds; the last write, that of the end, tells who was later in one."""
+    metadata = execution.metadata
+    return execution.status.completed_at or metadata.creation_timestamp, metadata.resource_version
 
 
 def _past_ttl(execution: TestExecution, now: datetime) -> bool:
