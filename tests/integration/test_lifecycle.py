@@ -274,6 +274,24 @@ async def test_one_slow_test_does_not_end_the_others(space: Space) -> None:
     assert status["tests"][0]["reason"] == "TestTimeout"
 
 
+async def test_a_slow_test_is_ended_while_the_others_go_on(space: Space) -> None:
+    tests: list[Raw] = [
+        {"name": "slow", "image": "example/e2e:1", "timeoutSeconds": 1},
+        {"name": "other", "image": "example/e2e:1"},
+        {"name": "third", "image": "example/e2e:1"},
+    ]
+    await space.submit(execution("e", tests=tests, maxConcurrentTests=2, runs_for="never"))
+
+    async def running() -> list[str] | None:
+        pods = [p for p in await pods_of(space, "e") if p["status"].get("phase") == "Running"]
+        names = sorted(p["metadata"]["labels"]["supercheck.io/test"] for p in pods)
+        return names if "third" in names else None
+
+    assert await eventually(running, "the third has its place") == ["other", "third"]
+    status = await space.status("e")
+    assert (status["phase"], status["summary"]["failed"]) == ("Running", 1)
+
+
 async def test_an_execution_that_takes_too_long_is_an_error(
     space: Space, operator: Operator
 ) -> None:
