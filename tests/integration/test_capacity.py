@@ -71,6 +71,8 @@ async def test_deleting_one_that_waits_gives_exactly_its_place_back(
         return await operator.stats() == (5, 5, 49, 50)
 
     await eventually(one_place, "one place is free")
+    corrected = await operator.metric('supercheck_ledger_corrections_total{kind="holder"}')
+    assert corrected == 0, "by the event, not by the sweep"
     answers = await asyncio.gather(*(space.try_submit(execution(f"n-{i}")) for i in range(10)))
     assert Counter(status for status, _ in answers) == {201: 1, 429: 9}
 
