@@ -119,7 +119,8 @@ async def space(api: Api) -> AsyncIterator[Space]:
     space = Space(api, name)
     yield space
     # The garbage collector knows a new kind only after up to 30 s: do not wait for it.
-    for path in (space.executions, f"{space.jobs}?propagationPolicy=Background", space.pods):
+    jobs, pods = f"{space.jobs}?propagationPolicy=Background", f"{space.pods}?gracePeriodSeconds=0"
+    for path in (space.executions, jobs, pods):
         await api.delete(path)
 
     async def empty() -> bool:

@@ -53,7 +53,12 @@ async def applied(program: str, cluster: Cluster) -> None:
     kubectl = Kubectl(program, cluster.kubeconfig)
     out = await kubectl("apply", "-f", str(FOLDER))
     assert out.count("created") == 2
-    await kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+
+    async def established() -> bool:
+        code, _, _ = await kubectl.run("wait", "--for=condition=Established", "crd", "--all")
+        return code == 0  # while there are no conditions at all, it does not wait but fails
+
+    await eventually(established, "the definitions are established")
 
 
 async def test_a_server_side_dry_run_accepts_both(kubectl: Kubectl) -> None:

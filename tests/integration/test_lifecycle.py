@@ -12,18 +12,20 @@ from harness.observer import Observer
 from harness.process import Operator
 from harness.steps import (
     FINAL,
-    HELD,
-    LET_GO,
     NOWHERE,
     QUEUES,
+    SILENT,
+    being_deleted,
     job_of,
     job_path,
     jobs_of,
+    let_go,
     make_queue,
     named,
     path_of,
     pod_of,
     pods_of,
+    silent_pod_of,
     until,
     until_stats,
     until_status,
@@ -407,23 +409,18 @@ async def test_cancelling_one_that_waits_frees_its_place_at_once(
 async def test_cancelling_one_that_runs_frees_its_slot_when_its_pod_is_gone(
     space: Space, operator: Operator, narrow: str
 ) -> None:
-    await space.submit(execution("e", queue=narrow, pod=NOWHERE))
+    await space.submit(execution("e", queue=narrow, pod=SILENT))
     await space.submit(execution("next", queue=narrow))
-    pod = path_of(space, await pod_of(space, "e"))
-    assert (await space.api.patch(pod, HELD))[0] == 200
+    pod = await silent_pod_of(space, "e")
     assert (await space.change("e", {"cancel": True}))[0] == 200
     status = await until(space, "e", "Cancelled")
     assert status["reason"] == "CancelledByUser"
-
-    async def deleting() -> bool:
-        return "deletionTimestamp" in (await space.api.get(pod))["metadata"]
-
-    await eventually(deleting, "the pod is being deleted")
+    await being_deleted(space, pod)
     # Several sweeps, so that a slot given back too early would show.
     await asyncio.sleep(2.5)
     assert await operator.stats(narrow) == (1, 1, 1, 50)
     assert not await jobs_of(space, "next")
-    assert (await space.api.patch(pod, LET_GO))[0] == 200
+    await let_go(space, pod)
     await until(space, "next", "Passed")
     assert (await space.status("e"))["reason"] == "CancelledByUser"
 
@@ -756,16 +753,15 @@ async def test_what_ended_while_the_operator_was_dead_gets_its_verdict(
 async def test_what_was_deleted_while_the_operator_was_dead_counts_as_long_as_its_pod_lives(
     space: Space, operator: Operator, narrow: str
 ) -> None:
-    await space.submit(execution("e", queue=narrow, pod=NOWHERE))
+    await space.submit(execution("e", queue=narrow, pod=SILENT))
     await space.submit(execution("waits", queue=narrow))
-    pod = path_of(space, await pod_of(space, "e"))
-    assert (await space.api.patch(pod, HELD))[0] == 200
+    pod = await silent_pod_of(space, "e")
     operator.kill()
     await space.remove("e")
     await operator.start()
     assert await operator.stats(narrow) == (1, 1, 1, 50)
     assert not await jobs_of(space, "waits")
-    assert (await space.api.patch(pod, LET_GO))[0] == 200
+    await let_go(space, pod)
     await until(space, "waits", "Passed", within=90)
     await until_stats(operator, narrow, (0, 1, 0, 50))
 

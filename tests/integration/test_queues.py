@@ -11,17 +11,15 @@ from harness.api import Api, Raw, Space, execution
 from harness.observer import Observer
 from harness.process import Operator
 from harness.steps import (
-    HELD,
-    LET_GO,
-    NOWHERE,
     QUEUES,
+    SILENT,
     change_queue,
     job_of,
     jobs_of,
+    let_go,
     make_queue,
     named,
-    path_of,
-    pod_of,
+    silent_pod_of,
     until,
     until_stats,
 )
@@ -380,14 +378,13 @@ async def test_draining_gives_a_slot_back_only_when_its_pod_is_gone(
     operator: Operator, space: Space
 ) -> None:
     queue = await make_queue(space, "slow-drain", runningCapacity=1)
-    await space.submit(execution("e", queue=queue, pod=NOWHERE))
-    pod = path_of(space, await pod_of(space, "e"))
-    assert (await space.api.patch(pod, HELD))[0] == 200
+    await space.submit(execution("e", queue=queue, pod=SILENT))
+    pod = await silent_pod_of(space, "e")
     await change_queue(space, queue, stopPolicy="HoldAndDrain")
     await until(space, "e", "Cancelled")
     await asyncio.sleep(1.5)
     assert await operator.stats(queue) == (1, 1, 0, 50)
-    assert (await space.api.patch(pod, LET_GO))[0] == 200
+    await let_go(space, pod)
     await until_stats(operator, queue, (0, 1, 0, 50))
     await _drop(space, queue)
 

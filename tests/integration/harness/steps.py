@@ -10,8 +10,9 @@ QUEUES = f"{GROUP}/executionqueues"
 FINAL = ("Passed", "Failed", "Error", "Cancelled")
 NOWHERE = {"nodeSelector": {"no": "such-node"}}
 """Where no pod is ever scheduled: it exists, occupies its slot, and nothing happens to it."""
-HELD = {"metadata": {"finalizers": ["example.com/hold"]}}
-LET_GO = {"metadata": {"finalizers": None}}
+SILENT: Raw = {"nodeName": "silent"}
+"""On a node that does nothing: a pod of it that is deleted stays until ``let_go``. (One without a
+node would not do: the pod garbage collector fails those, up to 20 s after their deletion.)"""
 
 
 def named(*names: str) -> list[Raw]:
@@ -97,6 +98,28 @@ async def pod_of(space: Space, name: str) -> Raw:
 
     [pod] = await eventually(some, f"{name} has a pod")
     return pod
+
+
+async def silent_pod_of(space: Space, name: str) -> str:
+    """The path of the pod, on a silent node, of an execution made with SILENT."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": SILENT["nodeName"]}}
+    status, answer = await space.api.call("POST", "/api/v1/nodes", node)
+    assert status in (201, 409), answer
+    pod = await pod_of(space, name)
+    assert pod["spec"]["nodeName"] == SILENT["nodeName"]
+    return path_of(space, pod)
+
+
+async def being_deleted(space: Space, pod: str) -> None:
+    async def marked() -> bool:
+        return "deletionTimestamp" in (await space.api.get(pod))["metadata"]
+
+    await eventually(marked, f"{pod} is being deleted")
+
+
+async def let_go(space: Space, pod: str) -> None:
+    """Its node is through with it."""
+    await space.api.delete(f"{pod}?gracePeriodSeconds=0")
 
 
 def path_of(space: Space, pod: Raw) -> str:
