@@ -292,6 +292,11 @@ async def test_fair_share_starts_the_namespace_with_the_fewest_running(
     for i in range(3):
         await space.submit(execution(f"e-{i}", queue=queue, runs_for="never"))
     await other.submit(execution("only", queue=queue, runs_for="never"))
+
+    async def all_seen() -> bool:
+        return len((await _queue_status(space, queue)).get("upcoming", [])) == 4
+
+    await eventually(all_seen, "all four stand in the line")
     await change_queue(space, queue, stopPolicy="None")
     await job_of(other, "only")
     await job_of(space, "e-0")
