@@ -259,6 +259,27 @@ async def test_what_a_namespace_s_share_holds_back_is_shown_as_waiting(
     await _drop(space, queue)
 
 
+async def test_shares_never_let_more_wait_than_the_queue_has_places(
+    operator: Operator, space: Space, other: Space
+) -> None:
+    queue = await make_queue(
+        space, "both-limits", runningCapacity=5, queuedCapacity=2,
+        perNamespace={"runningCapacity": 1},
+    )  # fmt: skip
+    for each in (space, other):
+        await asyncio.gather(
+            *(
+                each.try_submit(execution(f"e-{i}", queue=queue, runs_for="never"))
+                for i in range(10)
+            )
+        )
+        await _running(each, 1)
+    await until_stats(operator, queue, (2, 5, 2, 2), within=5)
+    waiting = [p for each in (space, other) for p in (await each.phases()).values()]
+    assert Counter(waiting) == {"Running": 2, "Queued": 2}
+    await _drop(space, queue)
+
+
 async def test_namespaces_that_are_not_selected_are_refused(
     operator: Operator, space: Space, other: Space
 ) -> None:
