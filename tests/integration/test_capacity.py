@@ -6,6 +6,7 @@ from collections import Counter
 from harness.api import Space, execution
 from harness.observer import Observer
 from harness.process import Operator
+from harness.steps import NOWHERE, SILENT, being_deleted, let_go, silent_pod_of
 from harness.waiting import eventually
 
 REFUSAL = (
@@ -13,7 +14,6 @@ REFUSAL = (
     "Queue capacity limit reached (50/50 queued jobs). "
     "Please try again later when running capacity (5/5) is available."
 )
-NOWHERE = {"nodeSelector": {"no": "such-node"}}
 
 
 async def test_of_94_at_once_exactly_55_are_admitted_and_five_jobs_exist(
@@ -80,18 +80,12 @@ async def test_deleting_one_that_waits_gives_exactly_its_place_back(
 async def test_a_deleted_running_one_keeps_its_slot_until_its_pod_is_gone(
     operator: Operator, space: Space
 ) -> None:
-    for i in range(6):
+    await space.submit(execution("e-0", pod=SILENT))
+    for i in range(1, 6):
         await space.submit(execution(f"e-{i}", pod=NOWHERE))
-    [pod] = await _pods_of(space, "e-0")
-    path = f"{space.pods}/{pod}"
-    held = {"metadata": {"finalizers": ["example.com/hold"]}}
-    assert (await space.api.patch(path, held))[0] == 200
+    pod = await silent_pod_of(space, "e-0")
     await space.remove("e-0")
-
-    async def deleting() -> bool:
-        return "deletionTimestamp" in (await space.api.get(path))["metadata"]
-
-    await eventually(deleting, "the pod is being deleted")
+    await being_deleted(space, pod)
     assert "e-0" not in await space.phases()
     # A second pass of everything the operator does, so that a slot given back would show.
     await space.submit(execution("e-6", pod=NOWHERE))
@@ -99,7 +93,7 @@ async def test_a_deleted_running_one_keeps_its_slot_until_its_pod_is_gone(
     assert await operator.stats() == (5, 5, 2, 50)
     assert not await _jobs_of(space, "e-5")
 
-    assert (await space.api.patch(path, {"metadata": {"finalizers": None}}))[0] == 200
+    await let_go(space, pod)
     await _pods_of(space, "e-5")
     assert await operator.stats() == (5, 5, 1, 50)
 

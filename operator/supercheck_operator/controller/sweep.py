@@ -92,6 +92,8 @@ class Sweeper:
                 self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
                 logger.warning("a %s of %s went unseen", kind.value, run.uid)
                 self._reconciler.touch(run)
+        # Before the ledger opens: who comes first must not find that there is no queue.
+        await self._create_default_queue()
         found = {run.uid: holder for run in world if (holder := run.holder)}
         corrections = await self._ledger.reconcile(found, listed_at=began)
         for name, count in corrections.items():
@@ -99,7 +101,6 @@ class Sweeper:
         world.clear_graves(self._last_version)
         self._last_version = version
         self.last_success = time.monotonic()
-        await self._create_default_queue()
         if not first:
             await self._remove_expired(executions)
 
