@@ -41,7 +41,13 @@ async def test_a_waiting_execution_costs_no_write(
         await space.submit(execution(f"busy-{i}", runs_for="never"))
     queued = await space.submit(execution("waits"))
     assert queued["metadata"]["generation"] == 1
+
+    async def five_run() -> bool:
+        return list((await space.phases()).values()).count("Running") == 5
+
+    await eventually(five_run, "those before it are written")
     found = await space.get("waits")
+    assert found["metadata"]["resourceVersion"] == queued["metadata"]["resourceVersion"]
     assert found["status"] == {"phase": "Queued", "observedGeneration": -1}
     await space.remove("busy-0")
 
