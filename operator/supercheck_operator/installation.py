@@ -58,7 +58,7 @@ async def _apply_definitions(kube: Kube) -> None:
 async def _find_definitions(kube: Kube) -> None:
     for resource in (EXECUTIONS, QUEUES):
         try:
-            await kube.list(resource)
+            await kube.probe(resource)
         except NotFoundError as error:
             raise StartError(
                 f"The CustomResourceDefinition {resource.plural}.{resource.group} is not"

@@ -12,16 +12,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
 import yaml
 from kubernetes.aio import client, config
 
-from supercheck_operator.resources import GROUP, VERSION
-
-Raw = dict[str, Any]
+from supercheck_operator.resources import GROUP, VERSION, Raw
 
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds for any request but a LIST."""
@@ -180,6 +178,10 @@ class Kube:
             if not token:
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
+
+    async def probe(self, resource: Resource) -> None:
+        """Nothing, where ``resource`` is served; NotFoundError where it is not."""
+        await self._request("GET", resource.url(), query={"limit": "1"})
 
     async def create(self, resource: Resource, body: Raw) -> Raw:
         self._on_write("create", resource.plural)

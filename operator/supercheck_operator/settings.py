@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from supercheck_operator.ledger.capacity import Limits
+from supercheck_operator.ledger.capacity import Limits, or_else
 from supercheck_operator.resources import ExecutionQueueSpec
 
 Component = Literal["admission", "controller", "api"]
@@ -66,16 +66,12 @@ class Settings(BaseModel):
         """What ``queue`` allows; where it is silent, these settings speak."""
         share = queue.per_namespace
         return Limits(
-            running=_first(queue.running_capacity, self.running_capacity),
-            queued=_first(queue.queued_capacity, self.queued_capacity),
+            running=or_else(queue.running_capacity, self.running_capacity),
+            queued=or_else(queue.queued_capacity, self.queued_capacity),
             namespace_running=share.running_capacity if share else None,
             namespace_queued=share.queued_capacity if share else None,
             held=queue.stop_policy.holds,
         )
-
-
-def _first(said: int | None, otherwise: int) -> int:
-    return otherwise if said is None else said
 
 
 # Where a setting comes from, for the sentence that refuses it: its flag and its variable.

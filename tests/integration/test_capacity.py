@@ -6,7 +6,7 @@ from collections import Counter
 from harness.api import Space, execution
 from harness.observer import Observer
 from harness.process import Operator
-from harness.steps import NOWHERE, SILENT, being_deleted, let_go, silent_pod_of
+from harness.steps import NOWHERE, SILENT, being_deleted, jobs_of, let_go, pod_of, silent_pod_of
 from harness.waiting import eventually
 
 REFUSAL = (
@@ -89,12 +89,12 @@ async def test_a_deleted_running_one_keeps_its_slot_until_its_pod_is_gone(
     assert "e-0" not in await space.phases()
     # A second pass of everything the operator does, so that a slot given back would show.
     await space.submit(execution("e-6", pod=NOWHERE))
-    await _pods_of(space, "e-4")
+    await pod_of(space, "e-4")
     assert await operator.stats() == (5, 5, 2, 50)
-    assert not await _jobs_of(space, "e-5")
+    assert not await jobs_of(space, "e-5")
 
     await let_go(space, pod)
-    await _pods_of(space, "e-5")
+    await pod_of(space, "e-5")
     assert await operator.stats() == (5, 5, 1, 50)
 
 
@@ -118,16 +118,3 @@ async def _names(space: Space, phase: str, count: int) -> list[str]:
         return found if len(found) == count else None
 
     return await eventually(enough, f"{count} are {phase}")
-
-
-async def _pods_of(space: Space, name: str) -> list[str]:
-    async def some() -> list[str]:
-        found = await space.api.items(f"{space.pods}?labelSelector=supercheck.io/execution={name}")
-        return [pod["metadata"]["name"] for pod in found]
-
-    return await eventually(some, f"{name} has a pod")
-
-
-async def _jobs_of(space: Space, name: str) -> list[str]:
-    found = await space.api.items(f"{space.jobs}?labelSelector=supercheck.io/execution={name}")
-    return [job["metadata"]["name"] for job in found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from aiohttp import web
@@ -10,8 +9,6 @@ from aiohttp import web
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.admission.judge import ALLOWED
 from supercheck_operator.admission.review import MalformedReviewError, parse
-
-logger = logging.getLogger(__name__)
 
 PATH: Final = "/validate"
 BODY_LIMIT: Final = 4 * 1024 * 1024

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from supercheck_operator.admission.review import Answer
+from supercheck_operator.ledger import contract
 from supercheck_operator.ledger.capacity import Stats
 from supercheck_operator.resources import ExecutionQueueSpec, StopPolicy, TestExecution
 
@@ -14,7 +15,7 @@ UNVERIFIABLE: Final = Answer(
     allowed=False,
     code=503,
     reason="ServiceUnavailable",
-    message="Unable to verify queue capacity due to an error. Please try again later.",
+    message=contract.UNVERIFIABLE,
 )
 
 

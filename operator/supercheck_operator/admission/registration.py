@@ -6,8 +6,8 @@ import base64
 from typing import Final
 
 from supercheck_operator.admission.endpoint import PATH
-from supercheck_operator.kube import WEBHOOKS, Kube, Raw
-from supercheck_operator.resources import GROUP, VERSION
+from supercheck_operator.kube import WEBHOOKS, Kube
+from supercheck_operator.resources import GROUP, VERSION, Raw
 
 NAME: Final = "supercheck-operator"
 WEBHOOK: Final = "admission.supercheck.io"

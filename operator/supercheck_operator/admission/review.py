@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
-from supercheck_operator.resources import GROUP, TestExecution
+from supercheck_operator.resources import GROUP, Raw, TestExecution
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 _OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE", "CONNECT")
-
-Raw = dict[str, Any]
 
 
 class MalformedReviewError(ValueError):

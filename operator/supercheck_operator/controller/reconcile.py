@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from supercheck_operator.controller.world import Kind, Raw, Run, World
+from supercheck_operator.controller.world import Kind, Run, World
 from supercheck_operator.execution.assess import Assessment, Defaults, Refusal, assess
 from supercheck_operator.execution.launch import Launched, Launcher
 from supercheck_operator.kube import (
@@ -34,6 +34,7 @@ from supercheck_operator.reporting.metrics import Metrics
 from supercheck_operator.resources import (
     LABEL_EXECUTION_UID,
     ExecutionQueue,
+    Raw,
     TestExecution,
 )
 from supercheck_operator.settings import Settings
@@ -282,7 +283,7 @@ class Reconciler:
         del run.launching[test]
         match outcome:
             case Launched(job):
-                self.world.observe(Kind.JOB, job)
+                self.take(Kind.JOB, job)
                 freed_at = self._handoffs.pop(run.uid, None)
                 if freed_at is not None:
                     handoff = time.monotonic() - freed_at
@@ -329,7 +330,7 @@ class Reconciler:
             await asyncio.sleep(_RETRY_DELAY)
         else:
             for pod in pods:
-                self.world.observe(Kind.POD, pod)
+                self.take(Kind.POD, pod)
             run.proving = False
         self.touch(run)
 
@@ -356,9 +357,7 @@ class Reconciler:
         try:
             await self._write_status(queue, run)
         finally:
-            # Whatever came of it, the next look decides; until then nobody else writes.
-            self._under_way.discard(run.uid)
-            self.touch(run)
+            self.touch(run)  # whatever came of it, the next look decides
 
     async def _write_status(self, queue: Queue, run: Run) -> None:
         """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
@@ -386,7 +385,7 @@ class Reconciler:
             await asyncio.sleep(_RETRY_DELAY)
         else:
             self._written[run.uid] = now
-            self.world.observe(Kind.EXECUTION, written)
+            self.take(Kind.EXECUTION, written)
             if assessment.phase.final:
                 self._count_end(execution, assessment)
 
@@ -404,7 +403,7 @@ class Reconciler:
             logger.warning("status of %s refused: %s", metadata.name, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
-            self.world.observe(Kind.EXECUTION, newest)
+            self.take(Kind.EXECUTION, newest)
 
     def _count_end(self, execution: TestExecution, assessment: Assessment) -> None:
         queue, phase = execution.spec.queue, assessment.phase.value

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from supercheck_operator.controller.reconcile import Reconciler, utc_now
-from supercheck_operator.controller.world import Kind, Raw, parse_execution
+from supercheck_operator.controller.world import Kind, parse_execution
 from supercheck_operator.execution.retention import expired
 from supercheck_operator.kube import (
     EXECUTIONS,
@@ -28,7 +28,7 @@ from supercheck_operator.kube import (
 )
 from supercheck_operator.ledger.contract import Ledger
 from supercheck_operator.reporting.metrics import Metrics
-from supercheck_operator.resources import API_VERSION, DEFAULT_QUEUE, LABEL_EXECUTION_UID
+from supercheck_operator.resources import API_VERSION, DEFAULT_QUEUE, LABEL_EXECUTION_UID, Raw
 
 logger = logging.getLogger(__name__)
 

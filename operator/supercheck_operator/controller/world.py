@@ -12,16 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
-from typing import Any
 
 from supercheck_operator.execution.assess import Assessment, Defaults, Evidence, Refusal, alive
 from supercheck_operator.execution.manifest import job_name
 from supercheck_operator.execution.observed import Identity, Job, Pod, parse_job, parse_pod
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
-from supercheck_operator.resources import Phase, TestExecution
-
-Raw = dict[str, Any]
+from supercheck_operator.resources import Phase, Raw, TestExecution
 
 
 class Kind(Enum):

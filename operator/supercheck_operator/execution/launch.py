@@ -11,7 +11,6 @@ from typing import Final
 
 from supercheck_operator.execution import manifest
 from supercheck_operator.execution.assess import Refusal
-from supercheck_operator.execution.observed import Raw
 from supercheck_operator.kube import (
     CONFIG_MAPS,
     EXECUTIONS,
@@ -24,7 +23,7 @@ from supercheck_operator.kube import (
     NotFoundError,
     UnreachableError,
 )
-from supercheck_operator.resources import LABEL_EXECUTION_UID, Reason, Test, TestExecution
+from supercheck_operator.resources import LABEL_EXECUTION_UID, Raw, Reason, Test, TestExecution
 
 _FIRST_DELAY: Final = 0.2
 _LAST_DELAY: Final = 5.0

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from supercheck_operator.resources import (
     LABEL_EXECUTION,
     LABEL_EXECUTION_UID,
     LABEL_QUEUE,
     LABEL_TEST,
+    Raw,
 )
 
 CONTAINER: Final = "test"
 """Name of the container whose exit code is the verdict."""
-
-Raw = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

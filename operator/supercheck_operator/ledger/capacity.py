@@ -26,14 +26,15 @@ class Limits:
         if self.namespace_running is None and self.namespace_queued is None:
             return None
         return Limits(
-            running=_or(self.namespace_running, self.running),
-            queued=_or(self.namespace_queued, self.queued),
+            running=or_else(self.namespace_running, self.running),
+            queued=or_else(self.namespace_queued, self.queued),
             held=self.held,
         )
 
 
-def _or(own: int | None, of_all: int) -> int:
-    return of_all if own is None else own
+def or_else(said: int | None, otherwise: int) -> int:
+    """What is said, 0 included; where nothing is, ``otherwise``."""
+    return otherwise if said is None else said
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ CREATE_TIMEOUT: Final = 34.0
 34 s in all (``requestTimeoutUpperBound`` in k8s.io/apiserver's handlers/rest.go)."""
 
 
+UNVERIFIABLE: Final = "Unable to verify queue capacity due to an error. Please try again later."
+"""The contract's sentence for everyone who asks while nobody can tell."""
+
+
 class State(StrEnum):
     """What a holder does."""
 

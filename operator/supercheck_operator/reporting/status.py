@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from supercheck_operator.execution.assess import Assessment
 from supercheck_operator.execution.observed import format_time
@@ -15,6 +15,7 @@ from supercheck_operator.resources import (
     ExecutionQueue,
     ExecutionQueueStatus,
     Phase,
+    Raw,
     Reason,
     Summary,
     TestExecution,
@@ -31,7 +32,6 @@ COALESCE: Final = timedelta(seconds=1)
 _LAZY: Final = timedelta(seconds=10)
 """How long it may take until a test's start, which is no result, is written by itself."""
 
-Raw = dict[str, Any]
 _Truth = Literal["True", "False", "Unknown"]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-from supercheck_operator.kube import ACCESS_REVIEWS, TOKEN_REVIEWS, Kube, Raw, Resource
-from supercheck_operator.resources import GROUP
+from supercheck_operator.kube import ACCESS_REVIEWS, TOKEN_REVIEWS, Kube, Resource
+from supercheck_operator.resources import GROUP, Raw
 
 _SCHEME: Final = "bearer"
 

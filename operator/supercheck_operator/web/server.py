@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from supercheck_operator.kube import KubeError
 from supercheck_operator.ledger.capacity import Stats
-from supercheck_operator.ledger.contract import LedgerUnavailableError
+from supercheck_operator.ledger.contract import UNVERIFIABLE, LedgerUnavailableError
 from supercheck_operator.reporting.figures import Figures, UnknownQueueError
 from supercheck_operator.reporting.metrics import Metrics
 from supercheck_operator.resources import DEFAULT_QUEUE
 from supercheck_operator.web.access import Access, DeniedError, UnauthenticatedError
 from supercheck_operator.web.health import Health
-
-_UNVERIFIABLE: Final = "Unable to verify queue capacity due to an error. Please try again later."
 
 
 def application(
@@ -79,7 +76,7 @@ async def _errors(
         return _error(404, "Not found", str(error))
     except (LedgerUnavailableError, KubeError):
         # Never zeros: figures that are not known are not shown.
-        return _error(503, "Service unavailable", _UNVERIFIABLE)
+        return _error(503, "Service unavailable", UNVERIFIABLE)
 
 
 def _error(
