@@ -6,7 +6,16 @@ from collections import Counter
 from harness.api import Space, execution
 from harness.observer import Observer
 from harness.process import Operator
-from harness.steps import NOWHERE, SILENT, being_deleted, jobs_of, let_go, pod_of, silent_pod_of
+from harness.steps import (
+    NOWHERE,
+    SILENT,
+    being_deleted,
+    jobs_of,
+    let_go,
+    pod_of,
+    silent_pod_of,
+    until,
+)
 from harness.waiting import eventually
 
 REFUSAL = (
@@ -101,6 +110,7 @@ async def test_a_deleted_running_one_keeps_its_slot_until_its_pod_is_gone(
 async def test_a_refused_create_leaves_no_place_taken(operator: Operator, space: Space) -> None:
     """Admitted, then refused by the API server for its name: the place is not lost for long."""
     await space.submit(execution("twin", runs_for="never"))
+    await until(space, "twin", "Running")  # seen: unseen, it would give its place to its namesake
     status, _ = await space.try_submit(execution("twin", runs_for="never"))
     assert status == 409
     assert await operator.stats() == (2, 5, 0, 50)
