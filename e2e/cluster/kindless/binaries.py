@@ -68,6 +68,7 @@ KUBERNETES = Module(
 )
 ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
 KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version",))
+HELM = Module("helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",))
 
 BINARIES = {
     binary.name: binary
@@ -87,6 +88,7 @@ BINARIES = {
         # Named as the component it is, since kwokctl names pid and log files after it.
         Binary("kwok-controller", KWOK, "sigs.k8s.io/kwok/cmd/kwok", 60),
         Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 10),
+        Binary("helm", HELM, "helm.sh/helm/v4/cmd/helm", 90),
     )
 }
 CONTROL_PLANE = (

@@ -115,9 +115,13 @@ def parser() -> argparse.ArgumentParser:
     image.add_argument("context", type=Path)
     image.set_defaults(run=_build_image)
 
-    verbs.add_parser(
-        "which", help="the path of the kind to use: real kind where Docker is, else this"
-    ).set_defaults(run=_which)
+    which = verbs.add_parser(
+        "which",
+        help="the path of the kind to use (real kind where Docker is, else this), or of"
+        " a program, which is built if it is missing",
+    )
+    which.add_argument("program", nargs="?", choices=sorted(binaries.BINARIES), metavar="PROGRAM")
+    which.set_defaults(run=_which)
 
     verbs.add_parser("version", help="show the version").set_defaults(run=_version)
     return top
@@ -200,7 +204,8 @@ def _load(arguments: argparse.Namespace) -> None:
 
 
 def _which(arguments: argparse.Namespace) -> None:
-    print(engine.kind_binary())
+    program: str | None = arguments.program
+    print(engine.kind_binary() if program is None else binaries.path(program))
 
 
 def _version(arguments: argparse.Namespace) -> None:

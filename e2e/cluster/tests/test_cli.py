@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from kindless import cli, lifecycle
+from kindless import binaries, cli, lifecycle
 
 
 def test_it_takes_what_pytest_kind_says() -> None:
@@ -29,6 +29,19 @@ def test_wrong_usage_is_exit_code_2() -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["frobnicate"])
     assert ended.value.code == 2
+
+
+def test_which_tells_where_a_program_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    built = binaries.BINARIES["helm"].path()
+    built.parent.mkdir(parents=True)
+    built.touch()
+    assert cli.main(["which", "helm"]) == 0
+    assert capsys.readouterr() == (f"{built}\n", "")
+    with pytest.raises(SystemExit):
+        cli.main(["which", "no-such-program"])
 
 
 def test_no_cluster_is_told_as_kind_tells_it(
