@@ -1,7 +1,8 @@
-"""Kubernetes' programs, built once from pinned Go modules.
+"""Kubernetes' programs and tools around it, built once from pinned Go modules.
 
-Each folder of `tools/` is a Go module that only names tools. A binary is kept under a hash of all
-that decides what it is, so checkouts with the same pins share it and a changed pin builds anew.
+Each folder of `tools/` is a Go module that only names tools, or is one. A binary is kept under a
+hash of all that decides what it is, so checkouts with the same pins share it and a changed pin
+builds anew.
 To add one: a folder with `go.mod` and `go.sum`, and a row in `BINARIES`.
 """
 
@@ -23,7 +24,7 @@ from kindless.say import say
 
 @dataclass(frozen=True)
 class Module:
-    """A folder of `tools/`, and the variables its programs read their version from."""
+    """A folder of `tools/`, the module it is there for, and where its programs' version goes."""
 
     name: str
     main: str
@@ -45,7 +46,8 @@ class Module:
         return paths.cache() / "bin" / f"{self.name}-{self.key()}"
 
     def key(self) -> str:
-        pins = [(self.folder / file).read_bytes() for file in ("go.mod", "go.sum")]
+        files = [*sorted(self.folder.glob("*.go")), self.folder / "go.mod", self.folder / "go.sum"]
+        pins = [file.read_bytes() for file in files]
         flags = [*GO_FLAGS, self.ldflags(), repr(sorted(GO_ENVIRONMENT.items())), go_version()]
         return key_of(*pins, *(flag.encode() for flag in flags))
 
@@ -69,6 +71,7 @@ KUBERNETES = Module(
 ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
 KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version",))
 HELM = Module("helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",))
+KSTATUS = Module("kstatus", "sigs.k8s.io/cli-utils")
 
 BINARIES = {
     binary.name: binary
@@ -89,6 +92,7 @@ BINARIES = {
         Binary("kwok-controller", KWOK, "sigs.k8s.io/kwok/cmd/kwok", 60),
         Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 10),
         Binary("helm", HELM, "helm.sh/helm/v4/cmd/helm", 90),
+        Binary("kstatus", KSTATUS, "kindless/tools/kstatus", 20),
     )
 }
 CONTROL_PLANE = (

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from kindless import binaries
+from kindless import binaries, paths
 from kindless.errors import Problem
 
 
@@ -9,6 +11,23 @@ def test_a_key_differs_when_any_part_differs() -> None:
     assert key == binaries.key_of(b"go.mod", b"go.sum")
     assert key != binaries.key_of(b"go.mod", b"go.sum ")
     assert key != binaries.key_of(b"go.modg", b"o.sum")
+
+
+def test_a_module_with_code_of_its_own_is_another_when_that_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binaries.go_version()  # asked, once, in a module that is not there then
+    monkeypatch.setattr(paths, "tools", lambda: tmp_path)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "go.mod").write_text("require example.org/a v1.0.0\n")
+    (folder / "go.sum").touch()
+    (folder / "main.go").write_text("package main\n")
+    module = binaries.Module("own", "example.org/a")
+    before = module.key()
+    assert module.key() == before
+    (folder / "main.go").write_text("package main\n\nfunc main() {}\n")
+    assert module.key() != before
 
 
 def test_the_version_is_the_pinned_one() -> None:
