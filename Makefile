@@ -2,6 +2,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+IMAGE ?= localhost/supercheck-operator:0.1.0
 
 .PHONY: help
 help: ## Explain the targets
@@ -57,10 +58,15 @@ demo: install ## Real test containers, five at a time, watched live in the termi
 bench: install ## How long a slot stays empty, beside an ideal loop
 	$(BIN)/python benchmarks/handoff.py
 
+.PHONY: image
+image: install ## Build the operator's image; BASE=... for another base than python:3.13-slim
+	$(BIN)/kindless build image --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$$(git rev-parse HEAD) .
+
 .PHONY: lock
 lock: install ## Pin every dependency again (requirements/*.txt)
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --quiet --upgrade -o requirements/dev.txt
 	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet --upgrade -o requirements/runtime.txt
+	$(BIN)/uv pip compile --group build --universal --generate-hashes --no-header --quiet --upgrade -c requirements/dev.txt -o requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove .venv, caches and the clusters of this checkout
