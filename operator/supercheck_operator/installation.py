@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 from typing import Final
+
+from prometheus_client import CollectorRegistry
 
 from supercheck_operator import crds
 from supercheck_operator.admission import registration
+from supercheck_operator.admission.keeper import (
+    CertificateError,
+    Keeper,
+    MemoryStore,
+    MountedCertificates,
+    OwnCertificates,
+    SecretStore,
+    Store,
+)
+from supercheck_operator.admission.registration import LocalRegistration
 from supercheck_operator.kube import CRDS, EXECUTIONS, QUEUES, Kube, KubeError, NotFoundError
 from supercheck_operator.settings import Settings
 
@@ -22,10 +37,30 @@ class StartError(Exception):
     """The operator cannot start; its text is one sentence that says why and what to do."""
 
 
-async def prepare(kube: Kube, settings: Settings, authority: bytes | None) -> None:
+def new_keeper(
+    kube: Kube, settings: Settings, names: Sequence[str], registry: CollectorRegistry
+) -> Keeper:
+    """Who sees to the webhook's certificate, as ``settings`` say; it is for ``names``."""
+    if settings.webhook_certificates is not None:
+        return MountedCertificates(settings.webhook_certificates, registry)
+    store: Store = MemoryStore()
+    if settings.webhook_secret is not None:
+        store = SecretStore(kube, namespace=settings.pod_namespace, name=settings.webhook_secret)
+    return OwnCertificates(
+        store=store,
+        trust=LocalRegistration(kube, settings.webhook_port).trust
+        if settings.local
+        else partial(registration.trust, kube, settings.webhook_configuration),
+        names=names,
+        lifetime=timedelta(seconds=settings.webhook_certificate_seconds),
+        registry=registry,
+    )
+
+
+async def prepare(kube: Kube, settings: Settings, keeper: Keeper | None) -> None:
     """Reach the API server and see to definitions and webhook. Raises StartError.
 
-    ``authority`` is what the API server must trust to call our webhook, if we serve one.
+    ``keeper`` keeps the certificate of our webhook, if we serve one.
     """
     try:
         logger.info("Kubernetes %s at %s", await kube.version(), kube.configuration.host)
@@ -33,8 +68,8 @@ async def prepare(kube: Kube, settings: Settings, authority: bytes | None) -> No
             await _apply_definitions(kube)
         else:
             await _find_definitions(kube)
-        if authority is not None:
-            await _register(kube, settings, authority)
+        if keeper is not None:
+            await _begin(keeper, settings)
     except KubeError as error:
         told = str(error).rstrip(".")
         raise StartError(
@@ -66,14 +101,15 @@ async def _find_definitions(kube: Kube) -> None:
             ) from error
 
 
-async def _register(kube: Kube, settings: Settings, authority: bytes) -> None:
-    if settings.local:
-        await registration.register_locally(kube, settings.webhook_port, authority)
-        return
+async def _begin(keeper: Keeper, settings: Settings) -> None:
     try:
-        await registration.trust(kube, authority)
+        await keeper.begin()
+    except CertificateError as error:
+        raise StartError(str(error)) from error
     except NotFoundError as error:
+        secret = f" or Secret {settings.webhook_secret}" if settings.webhook_secret else ""
         raise StartError(
-            f"ValidatingWebhookConfiguration {registration.NAME} is not installed: create it with a"
-            " clientConfig that reaches this process, or use --local outside a cluster."
+            f"ValidatingWebhookConfiguration {settings.webhook_configuration}{secret} is not"
+            " installed: create it with a clientConfig that reaches this process, or use --local"
+            " outside a cluster."
         ) from error

@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
@@ -19,8 +20,9 @@ from aiohttp import web
 from prometheus_client import disable_created_metrics
 
 from supercheck_operator import __version__, crds, installation
-from supercheck_operator.admission import certificates, endpoint
+from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
+from supercheck_operator.admission.keeper import Keeper
 from supercheck_operator.controller import handlers
 from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
@@ -38,7 +40,6 @@ from supercheck_operator.web.health import Health
 
 logger = logging.getLogger("supercheck_operator")
 
-_SERVICE_NAMES: Final = ("supercheck-operator",)
 _USAGE: Final = 2
 
 
@@ -148,13 +149,14 @@ class Operator:
         try:
             # HTTP, then the webhook, then the caches, then the first launch.
             runners.append(await self._serve_http(kube))
-            authority: bytes | None = None
+            keeper: Keeper | None = None
             if "admission" in self._settings.components:
-                certificate = certificates.issue(self._names())
-                authority = certificate.authority
-                runners.append(await self._serve_webhook(kube, certificate))
-            await installation.prepare(kube, self._settings, authority)
-            await self._work(kube)
+                keeper = installation.new_keeper(
+                    kube, self._settings, self._names(), self._metrics.registry
+                )
+                runners.append(await self._serve_webhook(kube, keeper.context))
+            await installation.prepare(kube, self._settings, keeper)
+            await self._work(kube, keeper)
         finally:
             for runner in reversed(runners):
                 await runner.cleanup()
@@ -173,8 +175,10 @@ class Operator:
         with suppress(asyncio.CancelledError):
             await working
 
-    async def _work(self, kube: Kube) -> None:
+    async def _work(self, kube: Kube, keeper: Keeper | None) -> None:
         async with asyncio.TaskGroup() as tasks:
+            if keeper is not None:
+                tasks.create_task(keeper.run())
             await self._start(kube, tasks)
 
     async def _start(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
@@ -232,10 +236,9 @@ class Operator:
         self._catch_signals()
 
     def _names(self) -> list[str]:
-        names = ["127.0.0.1", "localhost", *_SERVICE_NAMES]
-        if namespace := os.environ.get("POD_NAMESPACE"):
-            names += [f"{name}.{namespace}.svc" for name in _SERVICE_NAMES]
-        return names
+        service, namespace = self._settings.webhook_service, self._settings.pod_namespace
+        inside = [f"{service}.{namespace}.svc"] if namespace else []
+        return ["127.0.0.1", "localhost", service, *inside]
 
     async def _serve_http(self, kube: Kube) -> web.AppRunner:
         app = server.application(
@@ -249,9 +252,7 @@ class Operator:
         await self._listen(runner, self._settings.http_port, "--http-port")
         return runner
 
-    async def _serve_webhook(
-        self, kube: Kube, certificate: certificates.Certificates
-    ) -> web.AppRunner:
+    async def _serve_webhook(self, kube: Kube, tls: ssl.SSLContext) -> web.AppRunner:
         admitter = Admitter(
             kube=kube,
             ledger=self._ledger,
@@ -260,17 +261,16 @@ class Operator:
             metrics=self._metrics,
         )
         runner = web.AppRunner(endpoint.application(admitter), access_log=None)
-        context = certificate.server_context()
-        await self._listen(runner, self._settings.webhook_port, "--webhook-port", context)
+        await self._listen(runner, self._settings.webhook_port, "--webhook-port", tls)
         return runner
 
     async def _listen(
-        self, runner: web.AppRunner, port: int, flag: str, tls: object = None
+        self, runner: web.AppRunner, port: int, flag: str, tls: ssl.SSLContext | None = None
     ) -> None:
         host = "127.0.0.1" if self._settings.local else None
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()  # type: ignore[arg-type]
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
         except OSError as error:
             await runner.cleanup()
             raise StartError(

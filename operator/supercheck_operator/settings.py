@@ -16,6 +16,7 @@ from supercheck_operator.resources import ExecutionQueueSpec
 Component = Literal["admission", "controller", "api"]
 COMPONENTS: Final[tuple[Component, ...]] = ("admission", "controller", "api")
 _PORT_LIMIT: Final = 65535
+_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _SHOWN: Final = 40
 """Characters of a wrong value that are shown."""
 
@@ -36,6 +37,12 @@ class Settings(BaseModel):
     retry_after_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     ledger: Literal["memory"] = "memory"
     webhook_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 9443
+    webhook_configuration: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
+    webhook_service: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
+    webhook_secret: Annotated[str, Field(pattern=_NAME)] | None = None
+    webhook_certificates: Path | None = None
+    webhook_certificate_seconds: Annotated[int, Field(ge=10, le=10 * 365 * 86_400)] = 90 * 86_400
+    pod_namespace: str = ""
     http_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 8080
     local: bool = False
     kubeconfig: Path | None = None
@@ -58,6 +65,12 @@ class Settings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_secret_has_a_namespace(self) -> Settings:
+        if self.webhook_secret is not None and not self.pod_namespace:
+            raise ValueError("--webhook-secret needs POD_NAMESPACE, the namespace it is in")
+        return self
+
     @property
     def execution_timeout(self) -> timedelta:
         return timedelta(milliseconds=self.test_execution_timeout_ms)
@@ -78,6 +91,10 @@ class Settings(BaseModel):
 _FLAGS: Final[dict[str, str]] = {
     "ledger": "--ledger",
     "webhook_port": "--webhook-port",
+    "webhook_configuration": "--webhook-configuration",
+    "webhook_service": "--webhook-service",
+    "webhook_secret": "--webhook-secret",
+    "webhook_certificates": "--webhook-certificates",
     "http_port": "--http-port",
     "kubeconfig": "--kubeconfig",
     "context": "--context",
@@ -91,6 +108,8 @@ _VARIABLES: Final[dict[str, str]] = {
     "test_execution_timeout_ms": "TEST_EXECUTION_TIMEOUT_MS",
     "retry_after_seconds": "RETRY_AFTER_SECONDS",
     "sweep_seconds": "SWEEP_SECONDS",
+    "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
+    "pod_namespace": "POD_NAMESPACE",
 }
 _REDIS_VARIABLES: Final = ("REDIS_URL", "REDIS_HOST")
 
@@ -104,12 +123,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--components", metavar="LIST", help=f"comma-separated: {','.join(COMPONENTS)} (all)")
     add("--ledger", metavar="KIND", help="memory")
     add("--webhook-port", metavar="PORT", help="HTTPS port of the admission webhook (9443)")
+    add("--webhook-configuration", metavar="NAME", help="the one to write the authority into")
+    add("--webhook-service", metavar="NAME", help="the Service that leads to the webhook")
+    add("--webhook-secret", metavar="NAME", help="where certificates are kept; default: nowhere")
+    add("--webhook-certificates", metavar="FOLDER", help="serve tls.crt and tls.key of it instead")
     add("--http-port", metavar="PORT", help="HTTP port of API, metrics and health (8080)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
     parser.epilog = (
         "environment: RUNNING_CAPACITY (5), QUEUED_CAPACITY (50), MAX_CONCURRENT_TESTS (2), "
         "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
-        "retry), SWEEP_SECONDS (30)"
+        "retry), SWEEP_SECONDS (30), WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE"
     )
 
 

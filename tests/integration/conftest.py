@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,9 +61,9 @@ def new_operator(
     """Makes operators that are not started yet; whatever still runs at the end is ended."""
     made: list[Operator] = []
 
-    def make(*, local: bool = True, **environment: str) -> Operator:
+    def make(*, local: bool = True, flags: Sequence[str] = (), **environment: str) -> Operator:
         log = tmp_path / f"operator-{len(made)}.log"
-        operator = Operator(cluster.kubeconfig, log, local=local, **environment)
+        operator = Operator(cluster.kubeconfig, log, local=local, flags=flags, **environment)
         made.append(operator)
         return operator
 

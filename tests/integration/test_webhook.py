@@ -385,13 +385,13 @@ async def test_until_the_caches_are_read_nothing_is_admitted(tmp_path: Path) -> 
         operator = Operator(kubeconfig, tmp_path / "log")
         operator.launch()
         try:
-            await eventually(lambda: _listening(operator), "the webhook listens")
+            anybody = ssl.create_default_context()
+            anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+            await eventually(lambda: _serving(operator, anybody), "the webhook serves")
             told = "Unable to verify queue capacity due to an error. Please try again later."
-            refused = ssl.create_default_context()
-            refused.check_hostname, refused.verify_mode = False, ssl.CERT_NONE
             body = review(dry_run=False)
             async with (
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=refused)) as session,
+                aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=anybody)) as session,
                 session.post(
                     f"https://127.0.0.1:{operator.webhook_port}/validate", json=body
                 ) as response,
@@ -418,12 +418,12 @@ async def test_until_the_caches_are_read_nothing_is_admitted(tmp_path: Path) -> 
             assert await asyncio.to_thread(operator.stop) == 0
 
 
-async def _listening(operator: Operator) -> bool:
+async def _serving(operator: Operator, tls: ssl.SSLContext) -> bool:
     try:
-        _, writer = await asyncio.open_connection("127.0.0.1", operator.webhook_port)
+        _, writer = await asyncio.open_connection("127.0.0.1", operator.webhook_port, ssl=tls)
     except OSError:
         return False
-    writer.close()
+    writer.transport.abort()
     return True
 
 

@@ -8,22 +8,32 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from supercheck_operator.admission.certificates import Certificates, issue
+from supercheck_operator.admission.certificates import Certificates, issue, server_context
 
+NOW = datetime.now(UTC)
 NAMES = ("127.0.0.1", "::1", "supercheck-operator.supercheck.svc")
 
 
 @pytest.fixture(scope="module")
 def issued() -> Certificates:
-    return issue(NAMES)
+    return issue(NAMES, NOW)
 
 
-def shake_hands(issued: Certificates, name: str, authority: bytes) -> ssl.SSLObject:
+def serving(issued: Certificates) -> ssl.SSLContext:
+    context = server_context()
+    issued.load_into(context)
+    return context
+
+
+def shake_hands(
+    served: Certificates | ssl.SSLContext, name: str, authority: bytes
+) -> ssl.SSLObject:
     """A client and a server in memory; the client's side once both agree."""
     client_context = ssl.create_default_context(cadata=authority.decode())
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = client_context.wrap_bio(to_client, to_server, server_hostname=name)
-    server = issued.server_context().wrap_bio(to_server, to_client, server_side=True)
+    context = serving(served) if isinstance(served, Certificates) else served
+    server = context.wrap_bio(to_server, to_client, server_side=True)
     for _ in range(4):
         for side in (client, server):
             try:
@@ -47,26 +57,48 @@ def test_a_name_it_was_not_issued_for_is_refused(issued: Certificates) -> None:
 
 def test_another_authority_is_not_trusted(issued: Certificates) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
-        shake_hands(issued, "127.0.0.1", issue(NAMES).authority)
+        shake_hands(issued, "127.0.0.1", issue(NAMES, NOW).authority)
 
 
-def test_the_server_speaks_no_tls_before_1_2(issued: Certificates) -> None:
-    assert issued.server_context().minimum_version == ssl.TLSVersion.TLSv1_2
+def test_the_server_speaks_no_tls_before_1_2() -> None:
+    assert server_context().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_the_key_does_not_stay_on_the_disk(
     issued: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    issued.server_context()
+    serving(issued)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_certificate_is_valid_a_year_and_for_clocks_that_are_slow() -> None:
+def test_a_running_server_takes_another_certificate_from_the_next_handshake_on(
+    issued: Certificates,
+) -> None:
+    context, other = serving(issued), issue(NAMES, NOW)
+    other.load_into(context)
+    assert shake_hands(context, "127.0.0.1", other.authority).version() == "TLSv1.3"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake_hands(context, "127.0.0.1", issued.authority)
+
+
+def test_a_certificate_is_valid_90_days_and_for_clocks_that_are_slow() -> None:
     now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    leaf = x509.load_pem_x509_certificate(issue(NAMES, now).certificate)
+    issued = issue(NAMES, now)
+    leaf = x509.load_pem_x509_certificate(issued.certificate)
     assert leaf.not_valid_before_utc == now - timedelta(minutes=5)
-    assert leaf.not_valid_after_utc == now - timedelta(minutes=5) + timedelta(days=365)
+    assert leaf.not_valid_after_utc == issued.expires == now + timedelta(days=90)
+
+
+@pytest.mark.parametrize("days", [1, 3, 90, 365])
+def test_it_is_renewed_at_two_thirds_of_its_life(days: int) -> None:
+    now = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    issued = issue(NAMES, now, timedelta(days=days))
+    assert issued.renewed == now + timedelta(days=days) * 2 / 3
+
+
+def test_it_knows_its_names(issued: Certificates) -> None:
+    assert issued.names == set(NAMES)
 
 
 def test_addresses_are_addresses_and_names_are_names(issued: Certificates) -> None:

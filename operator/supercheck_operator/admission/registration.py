@@ -46,21 +46,39 @@ def local_configuration(port: int, authority: bytes) -> Raw:
     }
 
 
-async def register_locally(kube: Kube, port: int, authority: bytes) -> None:
-    """Create the configuration, or take over the one of an earlier start. Raises KubeError."""
-    await kube.apply(WEBHOOKS, local_configuration(port, authority), manager=NAME)
+class LocalRegistration:
+    """The configuration of an operator outside the cluster, which is its own to write."""
+
+    def __init__(self, kube: Kube, port: int) -> None:
+        self._kube = kube
+        self._port = port
+        self._bundle: bytes | None = None
+
+    async def trust(self, bundle: bytes) -> bool:
+        """Create it, or take over the one of an earlier start; whether that was done already.
+
+        Raises KubeError.
+        """
+        if bundle == self._bundle:
+            return True
+        await self._kube.apply(WEBHOOKS, local_configuration(self._port, bundle), manager=NAME)
+        self._bundle = bundle
+        return False
 
 
-async def trust(kube: Kube, authority: bytes) -> None:
-    """Put our authority into the configuration that the installation owns.
+async def trust(kube: Kube, name: str, bundle: bytes) -> bool:
+    """Put ``bundle`` into the configuration that the installation owns, if it is not there.
 
-    Raises KubeError; NotFoundError if nothing is installed.
+    Whether it was. Raises KubeError; NotFoundError if nothing is installed.
     """
-    bundle = base64.b64encode(authority).decode()
-    current = await kube.get(WEBHOOKS, NAME)
+    encoded = base64.b64encode(bundle).decode()
+    current = await kube.get(WEBHOOKS, name)
     webhooks = [
-        webhook | {"clientConfig": webhook["clientConfig"] | {"caBundle": bundle}}
+        webhook | {"clientConfig": webhook["clientConfig"] | {"caBundle": encoded}}
         for webhook in current["webhooks"]
     ]
+    if webhooks == current["webhooks"]:
+        return True
     version = {"resourceVersion": current["metadata"]["resourceVersion"]}
-    await kube.patch(WEBHOOKS, NAME, {"metadata": version, "webhooks": webhooks})
+    await kube.patch(WEBHOOKS, name, {"metadata": version, "webhooks": webhooks})
+    return False

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,19 @@ class Operator:
     """
 
     def __init__(
-        self, kubeconfig: Path, log: Path, *, local: bool = True, **environment: str
+        self,
+        kubeconfig: Path,
+        log: Path,
+        *,
+        local: bool = True,
+        flags: Sequence[str] = (),
+        **environment: str,
     ) -> None:
         self.http_port = free_port()
         self.webhook_port = free_port()
         self._kubeconfig = kubeconfig
         self._log = log
-        self._local = local
+        self._flags = [*(["--local"] if local else []), *flags]
         self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -62,7 +69,7 @@ class Operator:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    PROGRAM, "run", *(["--local"] if self._local else []),
+                    PROGRAM, "run", *self._flags,
                     "--kubeconfig", self._kubeconfig,
                     "--http-port", str(self.http_port),
                     "--webhook-port", str(self.webhook_port),
