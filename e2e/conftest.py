@@ -98,25 +98,33 @@ class Kubectl:
 
     def __call__(self, *arguments: str, stdin: Raw | None = None) -> str:
         """What it prints; it ends by itself, or by the test's failure."""
-        done = subprocess.run(
+        done = self.run(*arguments, stdin=stdin)
+        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
+        return done.stdout
+
+    def run(self, *arguments: str, stdin: Raw | None = None) -> subprocess.CompletedProcess[str]:
+        """For what may fail."""
+        return subprocess.run(
             self._command(*arguments),
             input=None if stdin is None else json.dumps(stdin),
             capture_output=True,
             text=True,
             timeout=2 * WAIT_SECONDS,
-            check=False,  # what it says is in the assertion
+            check=False,
         )
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr.strip()}"
-        return done.stdout
 
     def get(self, *arguments: str) -> Raw:
         found: Raw = json.loads(self("get", *arguments, "--output=json"))
         return found
 
     @contextmanager
-    def watch(self, path: str) -> Iterator[Iterator[Raw]]:
-        """The events of a collection, from what is there now; at the end of time they just end."""
-        url = f"{path}?watch=true&timeoutSeconds={WAIT_SECONDS}"
+    def watch(self, path: str, since: str = "") -> Iterator[Iterator[Raw]]:
+        """The events of a collection; at the end of time they just end.
+
+        They begin with what is there now, or with what happened after the resource version
+        ``since``.
+        """
+        url = f"{path}?watch=true&timeoutSeconds={WAIT_SECONDS}&resourceVersion={since}"
         with subprocess.Popen(
             self._command("get", "--raw", url), stdout=subprocess.PIPE, text=True
         ) as process:
@@ -252,6 +260,15 @@ class Namespace:
         """The status of an execution, as soon as it is over."""
         self.wait("condition=Finished", f"testexecution/{name}")
         return self.status(name)
+
+    def cancel(self, name: str) -> None:
+        self.change(name, cancel=True)
+
+    def change(self, name: str, **spec: Any) -> None:  # noqa: ANN401 - it is JSON
+        self.kubectl(
+            *("patch", "testexecution", name, f"--namespace={self.name}", "--type=merge"),
+            f"--patch={json.dumps({'spec': spec})}",
+        )
 
     def status(self, name: str) -> Raw:
         status: Raw = self.get("testexecution", name)["status"]

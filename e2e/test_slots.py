@@ -43,10 +43,7 @@ def test_a_cancelled_execution_keeps_its_slot_until_its_pod_is_gone(
     second = namespace.submit("second", sleeper | {"command": ["true"]}, queue=narrow_queue)
 
     with namespace.pods() as pods:
-        namespace.kubectl(
-            *("patch", "testexecution", first, f"--namespace={namespace.name}"),
-            *("--type=merge", '--patch={"spec":{"cancel":true}}'),
-        )
+        namespace.cancel(first)
         cancelled = namespace.finished(first)
         # Its container does not heed SIGTERM, so the pod lives on for a while.
         waiting = namespace.status(second)["phase"]
