@@ -48,6 +48,8 @@ EXECUTIONS: Final = Resource(GROUP, VERSION, "testexecutions")
 QUEUES: Final = Resource(GROUP, VERSION, "executionqueues", namespaced=False)
 JOBS: Final = Resource("batch", "v1", "jobs")
 PODS: Final = Resource("", "v1", "pods")
+EVENTS: Final = Resource("", "v1", "events")
+NEW_EVENTS: Final = Resource("events.k8s.io", "v1", "events")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 SECRETS: Final = Resource("", "v1", "secrets")
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
@@ -78,9 +80,9 @@ class AnsweredError(KubeError):
         self.reason = reason
 
     @property
-    def passing(self) -> bool:
-        """Whether the same request may succeed later although nothing of it changes."""
-        return self.status in (401, 408, 429) or self.status >= 500
+    def busy(self) -> bool:
+        """It has not judged the request at all: for lack of time, of room, of our credentials."""
+        return self.status in (401, 408, 429, 503, 504)
 
 
 class NotFoundError(AnsweredError):
@@ -162,14 +164,14 @@ class Kube:
         return await self._request("GET", resource.url(namespace, name))
 
     async def list(
-        self, resource: Resource, *, namespace: str = "", labels: str = ""
+        self, resource: Resource, *, namespace: str = "", labels: str = "", fields: str = ""
     ) -> tuple[list[Raw], int]:
-        """Every object and the list's resourceVersion, by a consistent read.
+        """What both selectors select, and the list's resourceVersion, by a consistent read.
 
         https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
         """
         items: list[Raw] = []
-        query = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
+        query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
         while True:
             page = await self._request(
                 "GET", resource.url(namespace), query=query, timeout=_LIST_TIMEOUT

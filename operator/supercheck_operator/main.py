@@ -12,6 +12,7 @@ import ssl
 import sys
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -197,6 +198,7 @@ class Operator:
             ledger=self._ledger,
             metrics=self._metrics,
             interval=self._settings.sweep_seconds,
+            job_ttl=timedelta(seconds=self._settings.job_ttl_seconds),
         )
         while True:
             try:

@@ -6,6 +6,7 @@ admission and controller read objects through them. Durations are whole seconds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -26,6 +27,7 @@ LABEL_QUEUE: Final = f"{GROUP}/queue"
 LABEL_TEST: Final = f"{GROUP}/test"
 
 MAX_TESTS: Final = 100
+MAX_RETRIES: Final = 10
 SCRIPT_LIMIT: Final = 256 * 1024
 """Largest inline script, in characters; the schema refuses more."""
 
@@ -81,6 +83,43 @@ class Reason(StrEnum):
     CANCELLED_BY_USER = "CancelledByUser"
     QUEUE_DRAINED = "QueueDrained"
     FAIL_FAST = "FailFast"
+
+    @property
+    def phase(self) -> Phase:
+        """The one phase it explains; Passed needs no explanation."""
+        return next(phase for phase, reasons in REASONS.items() if self in reasons)
+
+
+REASONS: Final[Mapping[Phase, tuple[Reason, ...]]] = {
+    Phase.QUEUED: (
+        Reason.WAITING,
+        Reason.QUEUE_HELD,
+        Reason.SUSPENDED,
+        Reason.NAMESPACE_AT_CAPACITY,
+        Reason.RETRYING,
+    ),
+    Phase.RUNNING: (Reason.STARTING, Reason.RUNNING),
+    Phase.PASSED: (),
+    Phase.FAILED: (Reason.TEST_FAILED, Reason.TEST_TIMEOUT),
+    Phase.ERROR: (
+        Reason.EXECUTION_TIMEOUT,
+        Reason.START_TIMEOUT,
+        Reason.QUEUE_TIMEOUT,
+        Reason.IMAGE_PULL_FAILED,
+        Reason.UNSCHEDULABLE,
+        Reason.OOM_KILLED,
+        Reason.EVICTED,
+        Reason.NODE_LOST,
+        Reason.POD_DELETED,
+        Reason.JOB_DELETED,
+        Reason.QUOTA_EXCEEDED,
+        Reason.POD_REJECTED,
+        Reason.INVALID_TEMPLATE,
+        Reason.INTERNAL,
+    ),
+    Phase.CANCELLED: (Reason.CANCELLED_BY_USER, Reason.QUEUE_DRAINED, Reason.FAIL_FAST),
+}
+"""The taxonomy: which reasons a phase may have."""
 
 
 class Model(BaseModel):
@@ -194,9 +233,20 @@ class Test(Model):
 
 
 class Retry(Model):
-    limit: int = Field(default=0, ge=0, le=10)
-    on: Annotated[list[Literal["Error", "Failure"]], Field(max_length=2)] = ["Error"]
-    backoff_seconds: int = Field(default=5, ge=0, le=300)
+    """Attempts after the first; what passed is not run again."""
+
+    limit: int = Field(
+        default=0, ge=0, le=MAX_RETRIES, description="How many attempts may follow the first."
+    )
+    on: Annotated[list[Literal["Error", "Failure"]], Field(max_length=2)] = Field(
+        default=["Error"], description="Which results are tried again."
+    )
+    backoff_seconds: int = Field(
+        default=5,
+        ge=0,
+        le=300,
+        description="Wait before the second attempt; doubles with each, up to 300. Holds no slot.",
+    )
 
 
 class TestExecutionSpec(Model):
@@ -462,6 +512,11 @@ class TestExecution(Model):
     metadata: ObjectMeta
     spec: TestExecutionSpec
     status: TestExecutionStatus = TestExecutionStatus()
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether its status says that it is about the newest spec."""
+        return self.status.observed_generation == self.metadata.generation
 
 
 class ExecutionQueue(Model):

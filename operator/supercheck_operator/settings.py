@@ -35,6 +35,7 @@ class Settings(BaseModel):
     max_concurrent_tests: Annotated[int, Field(ge=1, le=100)] = 2
     test_execution_timeout_ms: Annotated[int, Field(ge=1000, le=7 * 24 * 3_600_000)] = 900_000
     retry_after_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
+    job_ttl_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = 24 * 3600
     ledger: Literal["memory"] = "memory"
     webhook_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 9443
     webhook_configuration: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
@@ -107,6 +108,7 @@ _VARIABLES: Final[dict[str, str]] = {
     "max_concurrent_tests": "MAX_CONCURRENT_TESTS",
     "test_execution_timeout_ms": "TEST_EXECUTION_TIMEOUT_MS",
     "retry_after_seconds": "RETRY_AFTER_SECONDS",
+    "job_ttl_seconds": "JOB_TTL_SECONDS",
     "sweep_seconds": "SWEEP_SECONDS",
     "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
     "pod_namespace": "POD_NAMESPACE",
@@ -132,7 +134,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "environment: RUNNING_CAPACITY (5), QUEUED_CAPACITY (50), MAX_CONCURRENT_TESTS (2), "
         "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
-        "retry), SWEEP_SECONDS (30), WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE"
+        "retry), JOB_TTL_SECONDS (86400: Jobs, pods and logs are kept so long after the end), "
+        "SWEEP_SECONDS (30), WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from supercheck_operator.execution.manifest import job_name
+from supercheck_operator.execution.naming import job_name
 from supercheck_operator.execution.observed import Job, Pod, format_time, parse_job, parse_pod
 from supercheck_operator.resources import (
     LABEL_EXECUTION,
@@ -84,6 +84,10 @@ def _metadata(test: str, execution_uid: str, *, uid: str, version: int, created:
     }
 
 
+def _suffix(attempt: int) -> str:
+    return "" if attempt == 1 else f"-{attempt}"
+
+
 def raw_job(
     test: str = "login",
     *,
@@ -93,11 +97,12 @@ def raw_job(
     created: float = -30,
     condition: Raw | None = None,
     owned: bool = True,
+    attempt: int = 1,
 ) -> Raw:
-    uid = uid or f"job-{execution_uid}-{test}"
+    uid = uid or f"job-{execution_uid}-{test}{_suffix(attempt)}"
     status = {"conditions": [{"status": "True", **condition}]} if condition else {}
     metadata = _metadata(test, execution_uid, uid=uid, version=version, created=created)
-    metadata["name"] = job_name("run", execution_uid, test)
+    metadata["name"] = job_name("run", execution_uid, test, attempt)
     if owned:
         metadata["ownerReferences"] = [{"kind": "TestExecution", "uid": execution_uid}]
     return {"metadata": metadata, "status": status}
@@ -123,12 +128,17 @@ def raw_pod(
     phase: str = "Pending",
     state: Raw | None = None,
     containers: list[Raw] | None = None,
+    attempt: int = 1,
+    init: list[Raw] | None = None,
     **status: Any,
 ) -> Raw:
-    """``state`` is that of the test's container, ``containers`` are the statuses of others."""
-    uid = uid or f"pod-{execution_uid}-{test}"
+    """``state`` is that of the test's container, ``containers`` are the statuses of others.
+
+    ``init`` are the init containers of its spec.
+    """
+    uid = uid or f"pod-{execution_uid}-{test}{_suffix(attempt)}"
     metadata = _metadata(test, execution_uid, uid=uid, version=version, created=created)
-    name = job_name("run", execution_uid, test)
+    name = job_name("run", execution_uid, test, attempt)
     owner = {"kind": "Job", "name": name, "uid": f"job-{execution_uid}-{test}", "controller": True}
     metadata["ownerReferences"] = [owner]
     if deletion is not None:
@@ -137,7 +147,8 @@ def raw_pod(
     main = [] if state is None else [{"name": "test", "state": state}]
     statuses = [*main, *(containers or [])]
     whole = {"phase": phase, **({"containerStatuses": statuses} if statuses else {}), **status}
-    return {"metadata": metadata, "status": whole}
+    spec = {"spec": {"initContainers": init}} if init else {}
+    return {"metadata": metadata, "status": whole, **spec}
 
 
 def pod(test: str = "login", **rest: Any) -> Pod:
@@ -163,7 +174,8 @@ def terminated(code: int, *, since: float = -10, until: float = -1, **rest: Any)
 def ended_pod(test: str = "login", *, code: int = 0, **rest: Any) -> Pod:
     """A pod that has come to its end by itself."""
     phase = "Succeeded" if code == 0 else "Failed"
-    pod_fields = {k: rest.pop(k) for k in ("uid", "version", "deletion", "grace") if k in rest}
+    of_pod = ("uid", "version", "deletion", "grace", "attempt", "execution_uid")
+    pod_fields = {k: rest.pop(k) for k in of_pod if k in rest}
     return pod(test, phase=phase, state=terminated(code, **rest), **pod_fields)
 
 

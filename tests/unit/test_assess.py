@@ -21,15 +21,10 @@ from tests.unit.builders import (
     when,
 )
 
-from supercheck_operator.execution.assess import (
-    Assessment,
-    Defaults,
-    Evidence,
-    Refusal,
-    alive,
-    assess,
-)
+from supercheck_operator.execution.assess import Assessment, assess
+from supercheck_operator.execution.evidence import Defaults, Evidence, alive
 from supercheck_operator.execution.observed import Job, Pod, format_time
+from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.resources import Phase, Reason, TestExecution
 
 DEFAULTS = Defaults(timeout=timedelta(seconds=900), max_concurrent_tests=2)
@@ -111,20 +106,21 @@ def test_a_started_execution_launches_its_test() -> None:
     assert begun.launch == ("login",)
     assert (begun.phase, begun.reason) == (Phase.RUNNING, Reason.STARTING)
     assert begun.message == "No pod has started yet."
-    assert not begun.troubled
+    assert begun.trouble is None
 
 
 def test_a_job_that_is_being_created_is_not_launched_again() -> None:
-    begun = judge(launching={"login": ""})
+    begun = judge(launching={"login": None})
     assert begun.launch == ()
     assert begun.tests[0].message == "The Job is being created."
-    assert not begun.troubled
+    assert begun.trouble is None
 
 
 def test_what_hinders_a_launch_is_told() -> None:
-    hindered = judge(launching={"login": "QuotaExceeded: exceeded quota"})
+    delay = Delay(Reason.QUOTA_EXCEEDED, "QuotaExceeded: exceeded quota")
+    hindered = judge(launching={"login": delay})
     assert hindered.message == "QuotaExceeded: exceeded quota"
-    assert hindered.troubled
+    assert hindered.trouble is Reason.QUOTA_EXCEEDED
 
 
 def test_a_job_without_a_pod_is_waited_for() -> None:
@@ -133,7 +129,7 @@ def test_a_job_without_a_pod_is_waited_for() -> None:
     assert (waiting.tests[0].phase, waiting.tests[0].reason) == (Phase.RUNNING, Reason.STARTING)
     assert waiting.starting_since == at(-30)
     assert waiting.look_again == at(270)
-    assert not waiting.troubled
+    assert waiting.trouble is None
 
 
 def test_a_job_that_never_gets_a_pod_is_a_start_timeout() -> None:
@@ -171,7 +167,7 @@ def test_why_a_pod_does_not_start_is_told_at_once_and_decides_when_time_is_up(
     run = execution(startTimeoutSeconds=31)
     starting = of_pod(seen, run)
     assert (starting.phase, starting.reason) == (Phase.RUNNING, Reason.STARTING)
-    assert (starting.message, starting.troubled) == (told, True)
+    assert (starting.message, starting.trouble) == (told, reason)
     assert starting.look_again == at(1)
     over = of_pod(seen, run, now=at(1))
     assert outcome(over) == (Phase.ERROR, reason)
@@ -183,7 +179,7 @@ def test_why_a_pod_does_not_start_is_told_at_once_and_decides_when_time_is_up(
 )
 def test_a_container_that_is_being_created_is_no_trouble(seen: Pod) -> None:
     starting = of_pod(seen)
-    assert (starting.message, starting.troubled) == ("No pod has started yet.", False)
+    assert (starting.message, starting.trouble) == ("No pod has started yet.", None)
     assert of_pod(seen, now=at(300)).reason is Reason.START_TIMEOUT
 
 
@@ -210,7 +206,7 @@ def test_a_running_container_makes_a_running_execution() -> None:
 def test_no_more_tests_run_at_once_than_may() -> None:
     run = execution("a", "b", "c", "d")
     assert judge(run).launch == ("a", "b")
-    assert judge(run, launching={"a": ""}).launch == ("b",)
+    assert judge(run, launching={"a": None}).launch == ("b",)
     assert judge(run, jobs=(job("a"), job("b"))).launch == ()
     busy = judge(run, jobs=(job("a"), job("b")), pods=(running_pod("a"), ended_pod("b")))
     assert busy.launch == ("c",)
@@ -229,9 +225,10 @@ def test_a_sidecar_that_goes_on_is_stopped_once_the_result_is_stored() -> None:
     run = execution("login", "other")
     first = judge(run, jobs=(job(),), pods=(seen,))
     assert first.tests[0].phase is Phase.PASSED
-    assert first.stop == ()
+    assert (first.stop, first.pressing) == ((), True)
     again = execution("login", "other", status=stored(("login", "Passed"), ("other", "Queued")))
-    assert judge(again, jobs=(job(),), pods=(seen,)).stop == ("login",)
+    stored_so = judge(again, jobs=(job(),), pods=(seen,))
+    assert (stored_so.stop, stored_so.pressing) == (("login",), False)
 
 
 def test_an_ended_container_alone_in_its_pod_waits_for_the_pods_own_end() -> None:
@@ -398,7 +395,7 @@ def test_a_failed_job_that_does_not_say_why_has_not_passed() -> None:
     [Reason.INVALID_TEMPLATE, Reason.QUOTA_EXCEEDED, Reason.POD_REJECTED, Reason.INTERNAL],
 )
 def test_a_job_that_the_api_server_refuses_is_an_error(reason: Reason) -> None:
-    refused = judge(refused={"login": Refusal(reason, "it says no")})
+    refused = judge(refused={"login": Verdict(reason, "it says no")})
     assert outcome(refused) == (Phase.ERROR, reason)
     assert refused.message == "it says no"
 
@@ -425,7 +422,7 @@ def test_an_execution_beyond_its_limit_is_an_error() -> None:
 
 
 def test_the_operators_limit_counts_where_the_spec_is_silent() -> None:
-    seen = running_pod(since=-900)
+    seen = running_pod(created=-901, since=-900)
     assert of_pod(seen).reason is Reason.EXECUTION_TIMEOUT
     assert of_pod(seen, now=at(-1)).phase is Phase.RUNNING
 
@@ -502,7 +499,7 @@ def all_ended(**codes: int | str) -> Assessment:
         if isinstance(how, int):
             pods.append(ended_pod(name, code=how))
         else:
-            refused[name] = Refusal(Reason(how), "no")
+            refused[name] = Verdict(Reason(how), "no")
     jobs = tuple(job(each.id.test) for each in pods)
     return judge(execution(*codes), jobs=jobs, pods=tuple(pods), refused=refused)
 
@@ -533,9 +530,10 @@ def test_without_any_times_it_ended_now() -> None:
     assert judge(execution(status=status)).completed_at == NOW
 
 
-def test_a_verdict_without_a_reason_is_told_all_the_same() -> None:
-    over = judge(execution(status=stored(("login", "Cancelled"))))
-    assert (over.phase, over.reason) == (Phase.CANCELLED, None)
+@pytest.mark.parametrize("result", [{}, {"reason": "Unheard"}])
+def test_a_stored_result_that_does_not_say_why_is_an_internal_error(result: Raw) -> None:
+    status = stored() | {"tests": [{"name": "login", "phase": "Cancelled"} | result]}
+    assert judge(execution(status=status)).reason is Reason.INTERNAL
 
 
 # What is final -----------------------------------------------------------------------------------
@@ -609,14 +607,14 @@ def test_a_message_is_printable_and_keeps_its_end() -> None:
 
 
 def test_a_refusal_is_cut_like_any_other_message() -> None:
-    told = judge(refused={"login": Refusal(Reason.POD_REJECTED, "x" * 50_000)})
+    told = judge(refused={"login": Verdict(Reason.POD_REJECTED, "x" * 50_000)})
     assert len(told.message or "") <= 2048
 
 
 def test_times_are_those_of_the_evidence() -> None:
     assert (
         format_time(NOW)
-        == judge(refused={"login": Refusal(Reason.INTERNAL, "no")}).tests[0].completed_at
+        == judge(refused={"login": Verdict(Reason.INTERNAL, "no")}).tests[0].completed_at
     )
 
 

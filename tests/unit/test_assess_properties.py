@@ -12,15 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.builders import NOW, at, execution, job, pod, terminated, when
 
-from supercheck_operator.execution.assess import (
-    Assessment,
-    Defaults,
-    Evidence,
-    Refusal,
-    alive,
-    assess,
-)
+from supercheck_operator.execution.assess import Assessment, assess
+from supercheck_operator.execution.evidence import Defaults, Evidence, alive
 from supercheck_operator.execution.observed import Job, Pod
+from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.reporting.status import due, execution_status, summarize
 from supercheck_operator.resources import Phase, Reason, TestExecution, TestExecutionStatus
 
@@ -29,6 +24,8 @@ NAMES = ("a", "b", "c", "d")
 
 seconds = st.integers(-120, 0)
 words = st.sampled_from(["", "because", "ключ " * 600, "\x1b[31m\x00\ud800", 'a"\\\n\t' * 900])
+
+delays = st.none() | words.map(lambda cause: Delay(Reason.POD_REJECTED, cause))
 
 states = st.one_of(
     st.none(),
@@ -107,7 +104,7 @@ def evidences(draw: st.DrawFn, of: TestExecution | None = None) -> Evidence:
     )
     tests = [test.name for test in spec.tests]
     some = st.sets(st.sampled_from(tests))
-    refusal = Refusal(Reason.POD_REJECTED, draw(words))
+    refusal = Verdict(Reason.POD_REJECTED, draw(words))
     return Evidence(
         execution=of.model_copy(update={"spec": spec}),
         now=at(draw(st.integers(0, 60))),
@@ -115,7 +112,7 @@ def evidences(draw: st.DrawFn, of: TestExecution | None = None) -> Evidence:
         started=draw(st.booleans()),
         jobs={test: draw(jobs(test)) for test in draw(some)},
         pods={test: draw(pods(test)) for test in draw(some)},
-        launching={test: draw(words) for test in draw(some)},
+        launching={test: draw(delays) for test in draw(some)},
         refused={test: refusal for test in draw(some) if draw(st.booleans())},
         drained=draw(st.sampled_from([False, False, True])),
     )
@@ -280,9 +277,11 @@ def worst_case(kind: str, message: str) -> Evidence:
             failed = {"type": "Failed", "reason": "BackoffLimitExceeded", "message": message}
             return replace(evidence, jobs={name: job(name, condition=failed) for name in names})
         case "launching":
-            return replace(evidence, launching=dict.fromkeys(names, message))
+            return replace(
+                evidence, launching=dict.fromkeys(names, Delay(Reason.INTERNAL, message))
+            )
         case _:
-            refusal = Refusal(Reason.INVALID_TEMPLATE, message)
+            refusal = Verdict(Reason.INVALID_TEMPLATE, message)
             return replace(evidence, refused=dict.fromkeys(names, refusal))
 
 
@@ -304,7 +303,7 @@ def test_a_status_stays_below_64_kib(kind: str, message: str) -> None:
 @given(message=st.text(), tests=st.integers(1, 100))
 def test_any_message_is_cut_to_text_that_is_printable(message: str, tests: int) -> None:
     names = [f"t{n}" for n in range(tests)]
-    refused = {"t0": Refusal(Reason.INTERNAL, message * 50)}
+    refused = {"t0": Verdict(Reason.INTERNAL, message * 50)}
     evidence = Evidence(
         execution=execution(*names),
         now=NOW,

@@ -12,9 +12,9 @@ from tests.unit.builders import Raw, execution
 from supercheck_operator.execution.manifest import (
     InvalidTemplateError,
     job,
-    job_name_of,
     script_config_map,
 )
+from supercheck_operator.execution.naming import job_name_of
 from supercheck_operator.resources import TestExecution
 
 OURS = {

@@ -4,6 +4,7 @@ from tests.unit.builders import (
     COMPLETE,
     FAILED,
     NOW,
+    Raw,
     at,
     job,
     pod,
@@ -76,9 +77,9 @@ def test_the_deletion_was_asked_for_before_the_grace_began() -> None:
 
 def test_a_pod_without_owner_or_status_is_a_pending_one_of_no_job() -> None:
     raw = raw_pod()
-    assert pod().id.job == job().id.name
+    assert pod().id.attempt == job().id.attempt == 1
     del raw["status"], raw["metadata"]["ownerReferences"]
-    assert parse_pod(raw).id.job == ""
+    assert parse_pod(raw).id.attempt == 0
     assert parse_pod(raw).phase == "Pending"
     assert not parse_pod(raw).terminal
 
@@ -110,7 +111,8 @@ def test_a_container_that_never_ran_has_not_started_in_1970() -> None:
 
 def test_what_an_init_container_waits_for_is_what_the_pod_waits_for() -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
-    seen = pod(initContainerStatuses=[{"name": "ready", "state": None}, {"state": waiting}])
+    ready: Raw = {"name": "ready", "state": None}
+    seen = pod(initContainerStatuses=[ready, {"name": "next", "state": waiting}])
     assert (seen.waiting_reason, seen.waiting_message) == ("ImagePullBackOff", "no such image")
     assert pod(state={"waiting": {"reason": "ErrImagePull"}}).waiting_reason == "ErrImagePull"
     assert pod(initContainerStatuses=[{"name": "ready"}]).waiting_reason == ""

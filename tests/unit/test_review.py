@@ -183,12 +183,6 @@ def test_two_tests_of_one_name_are_invalid() -> None:
         submission("a", "b", "a").execution()
 
 
-def test_a_retry_that_is_not_available_is_refused_rather_than_ignored() -> None:
-    assert submission(retry={"limit": 0}).execution().spec.retry is not None
-    with pytest.raises(InvalidExecutionError, match=r"^spec\.retry: "):
-        submission(retry={"limit": 1}).execution()
-
-
 # Any review at all -------------------------------------------------------------------------------
 
 anything = st.recursive(

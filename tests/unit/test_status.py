@@ -45,7 +45,12 @@ def test_what_waits_is_never_written() -> None:
 
 
 def test_what_is_final_is_never_written_again() -> None:
-    assert due_of(PASSED, {"phase": "Failed"}) is None
+    assert due_of(PASSED, {"phase": "Failed", "observedGeneration": 1}) is None
+
+
+def test_what_is_final_says_once_more_so_when_its_spec_was_changed() -> None:
+    """Or kstatus would wait for it for ever."""
+    assert due_of(PASSED, {"phase": "Passed", "observedGeneration": 0}) == NOW
 
 
 def test_the_end_is_written_at_once_however_short_ago_the_last_write_was() -> None:
@@ -63,19 +68,25 @@ def test_a_start_without_trouble_is_given_time_to_become_running() -> None:
 
 
 def test_trouble_is_told_at_once() -> None:
-    assert due_of(assessment(Phase.RUNNING, Reason.STARTING, troubled=True)) == NOW
+    assert due_of(assessment(Phase.RUNNING, Reason.STARTING, trouble=Reason.UNSCHEDULABLE)) == NOW
 
 
 def test_no_news_is_no_write() -> None:
     assert due_of(RUNNING, stored("Running")) is None
 
 
-def test_a_result_is_news_and_writes_are_a_second_apart() -> None:
+def test_a_result_is_news_that_waits_a_little_for_those_of_other_tests() -> None:
     tests = (TestStatus(name="login", phase=Phase.PASSED), TestStatus(name="b"))
     news = assessment(Phase.RUNNING, Reason.RUNNING, tests=tests)
     assert due_of(news, stored("Running")) == NOW
-    assert due_of(news, stored("Running"), written=at(-0.25)) == at(0.75)
+    assert due_of(news, stored("Running"), written=at(-0.25)) == at(2.75)
     assert due_of(news, stored("Running"), written=at(-5)) == NOW
+
+
+def test_a_result_whose_pod_must_be_stopped_does_not_wait_for_others() -> None:
+    tests = (TestStatus(name="login", phase=Phase.FAILED), TestStatus(name="b"))
+    news = assessment(Phase.RUNNING, Reason.RUNNING, tests=tests, pressing=True)
+    assert due_of(news, stored("Running"), written=at(-0.25)) == at(0.75)
 
 
 def test_another_reason_is_news() -> None:
@@ -126,7 +137,13 @@ def test_a_status_tells_everything_of_the_contract() -> None:
         TestStatus(name="b", phase=Phase.FAILED, exit_code=1, attempts=1, reason="TestFailed"),
     )
     verdict = Assessment(
-        Phase.FAILED, Reason.TEST_FAILED, "b failed", tests, started_at=at(-9), completed_at=at(-1)
+        Phase.FAILED,
+        Reason.TEST_FAILED,
+        "b failed",
+        tests,
+        attempts=1,
+        started_at=at(-9),
+        completed_at=at(-1),
     )
     status = execution_status(execution("a", "b"), verdict, NOW)
     [condition] = [c for c in status.pop("conditions") if c["type"] == "Succeeded"]
@@ -177,11 +194,6 @@ def test_what_an_earlier_status_said_is_removed_by_null() -> None:
 def test_a_condition_without_a_reason_of_its_own_has_the_phase_for_one() -> None:
     status = execution_status(execution(), PASSED, NOW)
     assert {condition["reason"] for condition in status["conditions"]} == {"Passed"}
-
-
-def test_an_execution_that_never_ran_had_no_attempt() -> None:
-    assert execution_status(execution(), assessment(Phase.CANCELLED), NOW)["attempts"] == 0
-    assert execution_status(execution(), STARTING, NOW)["attempts"] == 1
 
 
 def test_a_condition_keeps_the_time_of_its_last_change() -> None:

@@ -36,14 +36,15 @@ def ended(code: int, reason: str = "Error", **rest: Any) -> Pod:
 def test_the_first_rule_that_explains_an_end_decides(
     seen: Pod, phase: Phase, reason: Reason | None
 ) -> None:
-    assert pod_verdict(seen, job())[:2] == (phase, reason)
+    verdict = pod_verdict(seen, job())
+    assert (verdict.phase, verdict.reason) == (phase, reason)
 
 
 def test_a_job_that_was_deleted_explains_only_what_no_pod_explains() -> None:
     lost = replace(job(), gone=True)
-    assert pod_verdict(ended(1), lost)[1] is Reason.TEST_FAILED
-    assert pod_verdict(ended(143, deletion=-2), lost)[1] is Reason.JOB_DELETED
-    assert pod_verdict(ended(143, deletion=-2), None)[1] is Reason.POD_DELETED
+    assert pod_verdict(ended(1), lost).reason is Reason.TEST_FAILED
+    assert pod_verdict(ended(143, deletion=-2), lost).reason is Reason.JOB_DELETED
+    assert pod_verdict(ended(143, deletion=-2), None).reason is Reason.POD_DELETED
 
 
 def test_what_the_scheduler_says_comes_before_what_a_container_waits_for() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.builders import (
     COMPLETE,
+    FAILED,
     NOW,
     Raw,
     raw_execution,
@@ -17,12 +18,14 @@ from tests.unit.builders import (
 )
 
 from supercheck_operator.controller.world import Kind, Run, World, parse_execution
-from supercheck_operator.execution.assess import Assessment, Defaults
+from supercheck_operator.execution.assess import Assessment
+from supercheck_operator.execution.evidence import Defaults, Evidence
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
 from supercheck_operator.resources import Phase
 
 RUNNING: Raw = {"phase": "Running", "state": {"running": {"startedAt": when(-10)}}}
+OVER: Raw = {"phase": "Passed", "observedGeneration": 1}
 PASSED: Raw = {"phase": "Succeeded", "state": terminated(0)}
 
 
@@ -42,6 +45,10 @@ def saw(world: World, *seen: tuple[Kind, Raw]) -> Run:
 def state(run: Run) -> State | None:
     """What it counts as now; a function, because it changes under the type checker's eyes."""
     return run.state
+
+
+def evidence(run: Run) -> Evidence | None:
+    return run.evidence(NOW, Defaults(timedelta(1), 1), drained=False, stepped=timedelta())
 
 
 def an_execution(**rest: Any) -> tuple[Kind, Raw]:
@@ -77,19 +84,20 @@ def test_a_suspended_execution_is_parked(world: World) -> None:
 def test_once_started_always_started(world: World, evidence: list[tuple[Kind, Raw]]) -> None:
     run = saw(world, *evidence)
     assert state(run) is State.RUNNING
-    world.observe(Kind.EXECUTION, raw_execution(version=99, suspend=True))
+    status = evidence[0][1]["status"]
+    world.observe(Kind.EXECUTION, raw_execution(version=99, suspend=True, status=status))
     assert state(run) is State.RUNNING
 
 
 def test_an_execution_whose_job_came_first_has_started(world: World) -> None:
     run = saw(world, a_job(), an_execution())
     assert run.started
-    assert run.evidence(NOW, Defaults(timedelta(1), 1), drained=False) is not None
+    assert evidence(run) is not None
 
 
 def test_a_claimed_execution_runs_before_its_job_exists(world: World) -> None:
     run = saw(world, an_execution())
-    run.launching["login"] = ""
+    run.launching["login"] = None
     assert run.holder == Holder("uid-1", "default", "team-a", State.RUNNING)
 
 
@@ -114,7 +122,7 @@ def test_a_deleted_execution_with_a_live_pod_still_counts_as_running(world: Worl
     world.observe(Kind.EXECUTION, raw_execution(version=50), deleted=True)
     world.observe(Kind.JOB, raw_job(version=51), deleted=True)
     assert run.holder == Holder("uid-1", "default", "team-a", State.RUNNING)
-    assert run.evidence(NOW, Defaults(timedelta(1), 1), drained=False) is None
+    assert evidence(run) is None
     world.observe(Kind.POD, raw_pod(version=52, **RUNNING), deleted=True)
     assert run.over
     assert state(run) is None
@@ -153,14 +161,26 @@ def test_dead_left_overs_of_an_unknown_execution_do_not(world: World) -> None:
 
 
 def test_a_finished_execution_is_not_remembered(world: World) -> None:
-    assert world.observe(Kind.EXECUTION, raw_execution(status={"phase": "Passed"})) is None
+    assert world.observe(Kind.EXECUTION, raw_execution(status=OVER)) is None
     assert len(world) == 0
+
+
+def test_one_that_was_changed_afterwards_is_until_its_status_tells_so(world: World) -> None:
+    """``kubectl apply`` of another priority makes a new generation, which kstatus waits for."""
+    changed = raw_execution(status=OVER, version=2)
+    changed["metadata"]["generation"] = 2
+    run = saw(world, (Kind.EXECUTION, changed))
+    assert (state(run), run.final, run.over) == (None, True, False)
+    told = raw_execution(status=OVER | {"observedGeneration": 2}, version=3)
+    told["metadata"]["generation"] = 2
+    world.observe(Kind.EXECUTION, told)
+    assert run.over
 
 
 def test_a_run_is_over_when_nothing_of_it_can_change(world: World) -> None:
     run = saw(world, an_execution(), a_job(), a_pod(**PASSED))
     assert not run.over
-    world.observe(Kind.EXECUTION, raw_execution(version=50, status={"phase": "Passed"}))
+    world.observe(Kind.EXECUTION, raw_execution(version=50, status=OVER))
     assert not run.over
     world.observe(Kind.JOB, raw_job(version=51, condition=COMPLETE))
     assert run.over
@@ -263,9 +283,19 @@ def test_what_is_unproven_keeps_its_slot_when_nothing_else_does(world: World) ->
 
 def test_a_finished_job_or_one_whose_pod_was_seen_needs_no_proof(world: World) -> None:
     run = saw(world, an_execution(tests=[{"name": t, "image": "i"} for t in ("a", "b")]))
-    saw(world, a_job(test="a", version=30, condition=COMPLETE), a_job(test="b"), a_pod(test="b"))
+    saw(world, a_pod(test="a", **PASSED), a_job(test="a", version=30, condition=COMPLETE))
+    saw(world, a_job(test="b"), a_pod(test="b"))
+    assert not run.proving
     world.observe(Kind.JOB, raw_job("a", version=50, condition=COMPLETE), deleted=True)
     world.observe(Kind.JOB, raw_job("b", version=51), deleted=True)
+    assert not run.proving
+
+
+def test_a_job_that_is_over_before_its_pod_was_seen_is_asked_about(world: World) -> None:
+    run = saw(world, an_execution(), a_job(condition=FAILED))
+    assert run.proving
+    run.proving = False
+    world.observe(Kind.JOB, raw_job(version=50, condition=FAILED))
     assert not run.proving
 
 

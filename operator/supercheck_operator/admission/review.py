@@ -57,10 +57,6 @@ class Submission:
         names = [test.name for test in execution.spec.tests]
         if len(set(names)) < len(names):
             raise InvalidExecutionError("spec.tests: names must be unique")
-        if execution.spec.retry is not None and execution.spec.retry.limit > 0:
-            raise InvalidExecutionError(
-                "spec.retry: retries are not available in this version; omit it or set limit to 0"
-            )
         return execution
 
 

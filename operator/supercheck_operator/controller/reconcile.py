@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import platform
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
 from pydantic import ValidationError
 
+from supercheck_operator.controller.clock import Clock
+from supercheck_operator.controller.explain import Explainer
 from supercheck_operator.controller.world import Kind, Run, World
-from supercheck_operator.execution.assess import Assessment, Defaults, Refusal, assess
+from supercheck_operator.execution.assess import Assessment, assess
+from supercheck_operator.execution.evidence import Defaults
 from supercheck_operator.execution.launch import Launched, Launcher
+from supercheck_operator.execution.observed import Pod
+from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.kube import (
     EXECUTIONS,
     JOBS,
+    NEW_EVENTS,
     PODS,
+    AlreadyExistsError,
     ConflictError,
     InvalidError,
     Kube,
@@ -29,7 +37,7 @@ from supercheck_operator.kube import (
 )
 from supercheck_operator.ledger.contract import Ledger, State
 from supercheck_operator.queueing.queue import Queue, Queues
-from supercheck_operator.reporting import status
+from supercheck_operator.reporting import events, status
 from supercheck_operator.reporting.metrics import Metrics
 from supercheck_operator.resources import (
     LABEL_EXECUTION_UID,
@@ -44,12 +52,13 @@ logger = logging.getLogger(__name__)
 _RETRY_DELAY: Final = 1.0
 _LAUNCHES_FIRST: Final = 0.02
 """Seconds that a final status waits, so that the freed slot's next Job is asked for before it."""
+_REPORTER: Final = platform.node()
+"""In a cluster, the name of the operator's pod."""
+_PATIENCE: Final = 3.0
+"""Seconds until the Events are asked why a test does not start, and until they are asked again."""
+_ASKED_AGAIN: Final = 10.0
 _NEWS_TO_COME: Final = 0.1
 """Seconds that any other status waits: what changes meanwhile goes into the same write."""
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Reconciler:
@@ -64,18 +73,20 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        now: Callable[[], datetime] = utc_now,
+        clock: Clock | None = None,
     ) -> None:
         self.world = World()
         self.queues = queues
         self._kube = kube
         self._launcher = Launcher(kube)
+        self._explainer = Explainer(kube)
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._ledger = ledger
         self._settings = settings
         self._metrics = metrics
         self._spawn = spawn
-        self._now = now
+        self._clock = clock or Clock()
+        self._now = self._clock.now
         self._defaults = Defaults(settings.execution_timeout, settings.max_concurrent_tests)
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
         self._signals: dict[str, asyncio.Event] = {}
@@ -103,6 +114,7 @@ class Reconciler:
         An object that cannot be read (stored before its schema was tightened, or not made by us)
         is told of and passed over: it must not stop everything else.
         """
+        self.world.stepped = self._clock.stepped()
         try:
             run = self.world.observe(kind, raw, deleted=deleted)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -182,9 +194,10 @@ class Reconciler:
             if run is None:  # nothing is known of it any more; it must not block the line
                 queue.put_aside(entry.uid)
                 continue
-            run.started = True  # the claim: it counts before its Job is asked for
-            waited = self._now() - datetime.fromisoformat(entry.created)
+            waited = self._now() - run.waiting_since
             self._metrics.queue_wait.labels(queue.name).observe(max(0, waited.total_seconds()))
+            run.claimed = run.attempt  # it counts before its Job is asked for
+            run.stepped = self._clock.stepped()
             if self._freed[queue.name]:
                 self._handoffs[run.uid] = self._freed[queue.name].popleft()
             await self._look(queue, run)
@@ -194,25 +207,33 @@ class Reconciler:
     async def _look(self, queue: Queue, run: Run) -> None:
         """Assess ``run``, count it as what it is, and do what its assessment asks for."""
         assessment = self._assess(queue, run)
+        run.resting = assessment is not None and assessment.resting
         await self._settle(queue, run)
         if run.proving:
             self._once(f"prove {run.uid}", partial(self._prove, run))
         for test in assessment.launch if assessment else ():
-            run.launching[test] = ""
+            run.launching[test] = None
             self._spawn(self._launch(run, test))
+        for test in assessment.unexplained if assessment else ():
+            self._once(f"explain {run.uid} {test}", partial(self._explain, run, test))
         for test in assessment.stop if assessment else run.left_behind:
             self._once(f"stop {run.uid} {test}", partial(self._stop, run, test))
         if assessment is not None:
             self._report(queue, run, assessment)
 
     def _assess(self, queue: Queue, run: Run) -> Assessment | None:
-        evidence = run.evidence(self._now(), self._defaults, drained=queue.drained)
+        if run.verdict is not None:
+            return run.verdict if run.execution else None
+        evidence = run.evidence(
+            self._now(),
+            self._defaults,
+            drained=queue.drained,
+            stepped=self._clock.stepped(),
+        )
         if evidence is None:
             return None
-        if run.verdict is not None and not evidence.execution.status.phase.final:
-            return run.verdict
         assessment = assess(evidence)
-        if assessment.phase.final and not evidence.execution.status.phase.final:
+        if run.execution is not None and status.ends(run.execution, assessment):
             run.verdict = assessment
         return assessment
 
@@ -267,14 +288,15 @@ class Reconciler:
             return
         spec = next(each for each in execution.spec.tests if each.name == test)
 
-        def hindered(message: str) -> None:
-            logger.info("no Job yet for %s of %s: %s", test, execution.metadata.name, message)
-            run.launching[test] = message
+        def hindered(delay: Delay) -> None:
+            logger.info("no Job yet for %s of %s: %s", test, execution.metadata.name, delay.cause)
+            run.launching[test] = delay
             self.touch(run)
 
         outcome = await self._launcher.launch(
             execution,
             spec,
+            run.attempt,
             wanted=lambda: run.execution is not None and not run.final,
             hindered=hindered,
             give_up_after=execution.spec.start_timeout_seconds,
@@ -288,8 +310,19 @@ class Reconciler:
                 if freed_at is not None:
                     handoff = time.monotonic() - freed_at
                     self._metrics.handoff.labels(run.queue).observe(handoff)
-            case Refusal():
+            case Verdict():
                 run.refused[test] = outcome
+        self.touch(run)
+
+    async def _explain(self, run: Run, test: str) -> None:
+        """Ask the Events why ``test`` does not start, if it still has not by then."""
+        await asyncio.sleep(_PATIENCE if test not in run.told else _ASKED_AGAIN)
+        job, pod = run.jobs.get(test), run.pods.get(test)
+        if job is None or run.final or (pod is not None and pod.started):
+            return
+        told = await self._explainer.why(pod.id if pod is not None else job.id)
+        if told is not None:
+            run.told[test] = told
         self.touch(run)
 
     async def _stop(self, run: Run, test: str) -> None:
@@ -298,8 +331,12 @@ class Reconciler:
         Only in the state that was judged: late news of a Job that has ended meanwhile must not
         take it, its pod and their logs away.
         """
-        job = run.jobs.get(test)
-        if job is None or job.gone or job.id.deleting:
+        job, pod = run.jobs.get(test), run.pods.get(test)
+        if job is None or job.gone:
+            if pod is not None and not pod.terminal and not pod.id.deleting:
+                await self._stop_orphan(run, pod)
+            return
+        if job.id.deleting:
             return
         name, namespace = job.id.name, job.id.namespace
         try:
@@ -309,6 +346,15 @@ class Reconciler:
             self.touch(run)
         except KubeError as error:
             logger.log(_level(error), "cannot delete Job %s: %s", name, error)
+            await asyncio.sleep(_RETRY_DELAY)
+            self.touch(run)
+
+    async def _stop_orphan(self, run: Run, pod: Pod) -> None:
+        """Delete a pod that outlives its Job: somebody deleted that and left its pod."""
+        try:
+            await self._kube.delete(PODS, pod.id.name, pod.id.namespace, uid=pod.id.uid)
+        except KubeError as error:
+            logger.log(_level(error), "cannot delete pod %s: %s", pod.id.name, error)
             await asyncio.sleep(_RETRY_DELAY)
             self.touch(run)
 
@@ -362,9 +408,9 @@ class Reconciler:
     async def _write_status(self, queue: Queue, run: Run) -> None:
         """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
         await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
-        execution = run.execution
         assessment = self._assess(queue, run)
-        if execution is None or assessment is None or execution.status.phase.final:
+        execution = run.execution
+        if execution is None or assessment is None or not status.may_write(execution, assessment):
             return
         now = self._now()
         metadata = execution.metadata
@@ -386,8 +432,25 @@ class Reconciler:
         else:
             self._written[run.uid] = now
             self.take(Kind.EXECUTION, written)
-            if assessment.phase.final:
-                self._count_end(execution, assessment)
+            if not execution.status.phase.final:
+                await self._tell(run, execution, assessment)
+
+    async def _tell(self, run: Run, execution: TestExecution, assessment: Assessment) -> None:
+        """Beside the status: metrics of an end, an Event where a person would look for one."""
+        if assessment.phase.final:
+            self._count_end(execution, assessment)
+        if not events.worth_telling(assessment):
+            return
+        event = events.event(execution, assessment, self._now(), _REPORTER)
+        if event["metadata"]["name"] in run.events:
+            return
+        run.events.add(event["metadata"]["name"])
+        try:
+            await self._kube.create(NEW_EVENTS, event)
+        except AlreadyExistsError:
+            return
+        except KubeError as error:
+            logger.log(_level(error), "no event for %s: %s", execution.metadata.name, error)
 
     async def _reread(self, run: Run, error: KubeError) -> None:
         """Somebody wrote in between: take over what is there now."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
-from supercheck_operator.controller.reconcile import Reconciler, utc_now
+from supercheck_operator.controller.clock import utc_now
+from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.world import Kind, parse_execution
-from supercheck_operator.execution.retention import expired
+from supercheck_operator.execution.observed import parse_job, parse_time
+from supercheck_operator.execution.retention import expired, expired_jobs
 from supercheck_operator.kube import (
     EXECUTIONS,
     JOBS,
@@ -28,7 +30,13 @@ from supercheck_operator.kube import (
 )
 from supercheck_operator.ledger.contract import Ledger
 from supercheck_operator.reporting.metrics import Metrics
-from supercheck_operator.resources import API_VERSION, DEFAULT_QUEUE, LABEL_EXECUTION_UID, Raw
+from supercheck_operator.resources import (
+    API_VERSION,
+    DEFAULT_QUEUE,
+    LABEL_EXECUTION_UID,
+    Phase,
+    Raw,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +54,7 @@ class Sweeper:
         ledger: Ledger,
         metrics: Metrics,
         interval: float,
+        job_ttl: timedelta,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._kube = kube
@@ -53,6 +62,7 @@ class Sweeper:
         self._ledger = ledger
         self._metrics = metrics
         self._interval = interval
+        self._job_ttl = job_ttl
         self._now = now
         self._last_version = 0
         self.last_success = 0.0
@@ -103,6 +113,7 @@ class Sweeper:
         self.last_success = time.monotonic()
         if not first:
             await self._remove_expired(executions)
+            await self._remove_jobs(listed[1][1].values(), executions)
 
     async def _list(self, resource: Resource) -> tuple[dict[str, Raw], int]:
         labels = "" if resource is EXECUTIONS else LABEL_EXECUTION_UID
@@ -135,9 +146,20 @@ class Sweeper:
         ]
         for execution in expired(map(parse_execution, limited), history, self._now()):
             metadata = execution.metadata
-            try:
-                await self._kube.delete(
-                    EXECUTIONS, metadata.name, metadata.namespace, uid=metadata.uid
-                )
-            except KubeError as error:
-                logger.warning("%s cannot be removed: %s", metadata.name, error)
+            await self._remove(EXECUTIONS, metadata.name, metadata.namespace, metadata.uid)
+
+    async def _remove_jobs(self, jobs: Iterable[Raw], executions: Mapping[str, Raw]) -> None:
+        ended = {
+            uid: completed
+            for uid, item in executions.items()
+            if Phase(item.get("status", {}).get("phase", Phase.QUEUED)).final
+            and (completed := parse_time(item["status"].get("completedAt"))) is not None
+        }
+        for job in expired_jobs(map(parse_job, jobs), ended, self._job_ttl, self._now()):
+            await self._remove(JOBS, job.id.name, job.id.namespace, job.id.uid)
+
+    async def _remove(self, resource: Resource, name: str, namespace: str, uid: str) -> None:
+        try:
+            await self._kube.delete(resource, name, namespace, uid=uid)
+        except KubeError as error:
+            logger.warning("%s %s cannot be removed: %s", resource.plural, name, error)

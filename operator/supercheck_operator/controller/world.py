@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 
-from supercheck_operator.execution.assess import Assessment, Defaults, Evidence, Refusal, alive
-from supercheck_operator.execution.manifest import job_name
+from supercheck_operator.execution.assess import Assessment
+from supercheck_operator.execution.attempts import attempt_of_status, rests_until
+from supercheck_operator.execution.evidence import Defaults, Evidence, alive
 from supercheck_operator.execution.observed import Identity, Job, Pod, parse_job, parse_pod
+from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
-from supercheck_operator.resources import Phase, Raw, TestExecution
+from supercheck_operator.resources import Phase, Raw, Reason, TestExecution
 
 
 class Kind(Enum):
@@ -42,19 +44,51 @@ class Run:
     execution: TestExecution | None = None
     version: int = 0
     jobs: dict[str, Job] = field(default_factory=dict)
+    """By test; of its latest attempt, as with ``pods``."""
     pods: dict[str, Pod] = field(default_factory=dict)
-    started: bool = False
-    launching: dict[str, str] = field(default_factory=dict)
-    refused: dict[str, Refusal] = field(default_factory=dict)
+    claimed: int = 0
+    """The last attempt that was given a slot."""
+    launching: dict[str, Delay | None] = field(default_factory=dict)
+    refused: dict[str, Verdict] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+    events: set[str] = field(default_factory=set)
+    """Names of the Events that were created for it."""
     proving: bool = False
-    """A Job vanished before any pod of it was seen: one may exist until a LIST says otherwise."""
+    """A Job is over before any pod of it was seen: one may exist until a LIST says otherwise."""
+    resting: bool = False
+    """Its backoff is not known to be over."""
+    stepped: timedelta = timedelta()
+    """How far the clock had stepped when this attempt began to wait, or to run."""
     verdict: Assessment | None = None
-    """The first final assessment; it stands, whatever is seen before it is written."""
+    """How this attempt ended; it stands, whatever is seen before it is written."""
 
     @property
     def final(self) -> bool:
+        """Nothing of it may be started any more, for this attempt at least."""
         stored = self.execution is not None and self.execution.status.phase.final
         return stored or self.verdict is not None
+
+    @property
+    def attempt(self) -> int:
+        """The attempt under way, or the next."""
+        return attempt_of_status(self.execution.status) if self.execution else 0
+
+    @property
+    def started(self) -> bool:
+        """Once an attempt has begun, it is not in the line; until there is a next."""
+        if self.execution is None:
+            return True
+        if self.execution.status.phase is Phase.RUNNING or self.claimed == self.attempt:
+            return True
+        seen = [*(job.id for job in self.jobs.values()), *(pod.id for pod in self.pods.values())]
+        return any(each.attempt >= self.attempt for each in seen)
+
+    @property
+    def waiting_since(self) -> datetime:
+        """Since when it wants a slot."""
+        assert self.execution is not None
+        created = datetime.fromisoformat(self.execution.metadata.creation_timestamp)
+        return rests_until(self.execution) or created
 
     @property
     def alive(self) -> bool:
@@ -84,11 +118,14 @@ class Run:
         """What it counts as; None once it is over."""
         if self.alive:
             return State.RUNNING
-        if self.execution is None or self.final:
+        if self.execution is None or self.execution.status.phase.final:
             return None
+        if self.verdict is not None:
+            return State.PARKED if self.verdict.resting else None
         if self.started:
             return State.RUNNING
-        return State.PARKED if self.execution.spec.suspend else State.WAITING
+        kept_out = self.execution.spec.suspend or self.resting
+        return State.PARKED if kept_out else State.WAITING
 
     @property
     def over(self) -> bool:
@@ -97,15 +134,19 @@ class Run:
         A Job whose pod has ended is waited for: what it still tells on its way to Complete would
         otherwise look like a new one.
         """
-        stored = self.execution is None or self.execution.status.phase.final
-        return stored and not self.alive and all(j.gone or j.finished for j in self.jobs.values())
+        told = self.execution is None or (
+            self.execution.status.phase.final and self.execution.acknowledged
+        )
+        return told and not self.alive and all(j.gone or j.finished for j in self.jobs.values())
 
     @property
     def holder(self) -> Holder | None:
         state = self.state
         return Holder(self.uid, self.queue, self.namespace, state) if state else None
 
-    def evidence(self, now: datetime, defaults: Defaults, *, drained: bool) -> Evidence | None:
+    def evidence(
+        self, now: datetime, defaults: Defaults, *, drained: bool, stepped: timedelta
+    ) -> Evidence | None:
         if self.execution is None:
             return None
         return Evidence(
@@ -117,7 +158,11 @@ class Run:
             pods=self.pods,
             launching=self.launching,
             refused=self.refused,
+            told=self.told,
+            proving=self.proving,
             drained=drained,
+            stepped=stepped,
+            stepped_before=self.stepped,
         )
 
     def entry(self) -> Entry:
@@ -140,6 +185,8 @@ class World:
         self._runs: dict[str, Run] = {}
         self._buried: dict[str, int] = {}
         self._newest = 0
+        self.stepped = timedelta()
+        """How far the clock has stepped by now: see ``controller.clock``."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -160,7 +207,7 @@ class World:
                 job = parse_job(raw)
                 return self._observe_job(replace(job, gone=True) if deleted else job)
             case Kind.POD:
-                pod = parse_pod(raw)
+                pod = self._recognized(parse_pod(raw))
                 return self._observe_pod(replace(pod, gone=True) if deleted else pod)
 
     def missing(self, kind: Kind, listed: Mapping[str, Raw], version: int) -> list[Run]:
@@ -208,14 +255,20 @@ class World:
             return run
         if run is not None and version == run.version:
             return None
-        if run is None and Phase((raw.get("status") or {}).get("phase", Phase.QUEUED)).final:
+        if run is None and _told_all(raw):
             return None  # most of what is listed; reading it in full would take long
         execution = parse_execution(raw)
         if run is None:
             run = self._runs[uid] = Run(uid, execution.spec.queue, metadata["namespace"])
-        run.execution, run.version = execution, version
-        # Once started, always started: it is in the line only before its first Job.
-        run.started = run.started or execution.status.phase is Phase.RUNNING or bool(run.jobs)
+            run.stepped = self.stepped
+        known, run.execution, run.version = run.execution, execution, version
+        if known is None or _stands_elsewhere(known, execution):
+            # What was thought of the time before is over with it.
+            run.verdict = None
+            run.refused.clear()
+            run.told.clear()
+            run.stepped = self.stepped
+            run.resting = execution.status.reason == Reason.RETRYING
         return run
 
     def _observe_job(self, job: Job) -> Run | None:
@@ -224,15 +277,19 @@ class World:
             return None
         test = job.id.test
         known = run.jobs.get(test)
-        if known is not None and (
-            known.gone or (job.id.version <= known.id.version and not job.gone)
-        ):
+        if known is not None and job.id.attempt < known.id.attempt:
             return None
-        run.started = True
+        if known is None or job.id.attempt > known.id.attempt:
+            known = replace(job, stepped=self.stepped, finished=False)
+        elif known.gone or (job.id.version <= known.id.version and not job.gone):
+            return None
+        job = replace(job, stepped=known.stepped)
         if job.gone:
             self._lose_job(run, test, job)
-        else:
-            run.jobs[test] = job
+            return run
+        run.jobs[test] = job
+        if job.finished and not known.finished and not _seen(run, test, job):
+            run.proving = True
         return run
 
     def _observe_pod(self, pod: Pod) -> Run | None:
@@ -241,7 +298,10 @@ class World:
             return None
         test = pod.id.test
         known = run.pods.get(test)
-        if known is not None:
+        if known is not None and pod.id.attempt < known.id.attempt:
+            return None
+        pod = replace(pod, stepped=self.stepped)
+        if known is not None and pod.id.attempt == known.id.attempt:
             if known.id.uid != pod.id.uid:
                 # A Job with two pods: the one that lives counts; else the first one's verdict.
                 if pod.terminal or not known.terminal:
@@ -251,20 +311,28 @@ class World:
             elif known.ended:
                 # Its end is known and final; only that it is gone is news.
                 pod = replace(known, gone=pod.gone)
-        run.started = True
+            elif known.started is not None or pod.started is None:
+                pod = replace(pod, stepped=known.stepped)
         run.pods[test] = pod
         return run
 
+    def _recognized(self, pod: Pod) -> Pod:
+        """Known by its UID, a pod stays ours when its Job was deleted and left it an orphan."""
+        run = self._runs.get(pod.id.execution_uid)
+        known = run.pods.get(pod.id.test) if run else None
+        if known is None or known.id.uid != pod.id.uid:
+            return pod
+        return replace(pod, id=replace(pod.id, attempt=known.id.attempt))
+
     def _lose_job(self, run: Run, test: str, job: Job) -> None:
         run.jobs[test] = replace(job, gone=True)
-        if test not in run.pods and not job.finished:
+        if not job.finished and not _seen(run, test, job):
             run.proving = True
 
     def _run_of(self, identity: Identity, *, lives: bool) -> Run | None:
         """The run an object of ours belongs to; one without an execution only if it ``lives``."""
         uid = identity.execution_uid
-        named = job_name(identity.execution, uid, identity.test)
-        if identity.job != named or self._is_buried(uid, identity.version):
+        if not identity.attempt or self._is_buried(uid, identity.version):
             return None
         run = self._runs.get(uid)
         if run is not None and identity.namespace != run.namespace:
@@ -275,6 +343,24 @@ class World:
 
     def _is_buried(self, uid: str, version: int) -> bool:
         return version <= self._buried.get(uid, -1)
+
+
+def _told_all(raw: Raw) -> bool:
+    """Whether an execution is final, and says so of its newest spec."""
+    status = raw.get("status") or {}
+    final = Phase(status.get("phase", Phase.QUEUED)).final
+    return final and status.get("observedGeneration") == raw["metadata"].get("generation", 0)
+
+
+def _stands_elsewhere(known: TestExecution, newer: TestExecution) -> bool:
+    """Whether ``newer`` is in another attempt, or over."""
+    before, after = known.status, newer.status
+    return after.phase.final or attempt_of_status(before) != attempt_of_status(after)
+
+
+def _seen(run: Run, test: str, job: Job) -> bool:
+    pod = run.pods.get(test)
+    return pod is not None and pod.id.attempt == job.id.attempt
 
 
 def parse_execution(raw: Raw) -> TestExecution:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from supercheck_operator.execution import manifest
-from supercheck_operator.execution.assess import Refusal
+from supercheck_operator.execution.naming import job_name_of
+from supercheck_operator.execution.verdict import Delay, Verdict, refusal_reason
 from supercheck_operator.kube import (
     CONFIG_MAPS,
     EXECUTIONS,
@@ -27,6 +28,7 @@ from supercheck_operator.resources import LABEL_EXECUTION_UID, Raw, Reason, Test
 
 _FIRST_DELAY: Final = 0.2
 _LAST_DELAY: Final = 5.0
+_SERVER_ERROR: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Abandoned:
     """The execution was over before the Job existed, and no Job exists."""
 
 
-Outcome = Launched | Refusal | Abandoned
+Outcome = Launched | Verdict | Abandoned
 
 
 class Launcher:
@@ -59,19 +61,20 @@ class Launcher:
         self,
         execution: TestExecution,
         test: Test,
+        attempt: int,
         *,
         wanted: Callable[[], bool],
-        hindered: Callable[[str], None],
+        hindered: Callable[[Delay], None],
         give_up_after: float,
         turn: AbstractAsyncContextManager[object],
     ) -> Outcome:
-        """Create the Job of ``test``, however often the API server has to be asked.
+        """Create the Job of ``attempt`` at ``test``, however often the API server has to be asked.
 
-        Every attempt is made within ``turn``: a fair lock keeps Jobs in the order of their claims,
+        Every request is made within ``turn``: a fair lock keeps Jobs in the order of their claims,
         and one that is hindered does not hold up the others. ``wanted`` is asked before every
-        attempt; ``hindered`` is told why one did not succeed. A refusal that may pass (a quota, a
-        policy) is retried for ``give_up_after`` seconds; an API server that does not answer, for
-        ever: that is not the run's fault.
+        request; ``hindered`` is told why one did not succeed. A refusal that may pass (a quota, a
+        policy, a failing webhook) is asked again for ``give_up_after`` seconds; an API server that
+        does not answer, for ever: that is not the run's fault.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -79,28 +82,33 @@ class Launcher:
         unsure = False
         while True:
             if not wanted():
-                return await self._found(execution, test) if unsure else Abandoned()
+                return await self._found(execution, test, attempt) if unsure else Abandoned()
             try:
                 async with turn:
                     if wanted():  # waiting for the turn takes time
-                        return Launched(await self._create(execution, test))
+                        return Launched(await self._create(execution, test, attempt))
                 continue
             except AlreadyExistsError:
-                return await self._found(execution, test)
-            except (manifest.InvalidTemplateError, InvalidError) as error:
-                return Refusal(Reason.INVALID_TEMPLATE, str(error))
+                return await self._found(execution, test, attempt)
+            except manifest.InvalidTemplateError as error:
+                return Verdict(Reason.INVALID_TEMPLATE, str(error))
             except UnreachableError as error:
                 unsure = True
-                hindered(f"The API server does not answer: {error}")
+                hindered(Delay(Reason.INTERNAL, f"The API server does not answer: {error}"))
             except AnsweredError as error:
-                if not error.passing and loop.time() - began >= give_up_after:
-                    return Refusal(_reason(error), str(error))
-                hindered(f"{_reason(error)}: {error}")
+                reason = _reason(error)
+                if reason is Reason.INVALID_TEMPLATE:
+                    return Verdict(reason, str(error))
+                unsure = unsure or error.status >= _SERVER_ERROR
+                if not error.busy and loop.time() - began >= give_up_after:
+                    found = await self._found(execution, test, attempt) if unsure else None
+                    return found if isinstance(found, Launched) else Verdict(reason, str(error))
+                hindered(Delay(reason, f"{reason}: {error}"))
             await self._sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - not a secret
             delay = min(_LAST_DELAY, delay * 2)
 
-    async def _create(self, execution: TestExecution, test: Test) -> Raw:
-        body = manifest.job(execution, test)
+    async def _create(self, execution: TestExecution, test: Test, attempt: int) -> Raw:
+        body = manifest.job(execution, test, attempt)
         if test.script is not None:
             await self._put_script(execution, test)
         return await self._kube.create(JOBS, body)
@@ -119,9 +127,9 @@ class Launcher:
         except AlreadyExistsError:
             return
 
-    async def _found(self, execution: TestExecution, test: Test) -> Outcome:
-        """The Job that holds this test's name, if it is ours."""
-        name = manifest.job_name_of(execution, test.name)
+    async def _found(self, execution: TestExecution, test: Test, attempt: int) -> Outcome:
+        """The Job that holds this attempt's name, if it is ours."""
+        name = job_name_of(execution, test.name, attempt)
         while True:
             try:
                 job = await self._kube.get(JOBS, name, execution.metadata.namespace)
@@ -133,8 +141,12 @@ class Launcher:
             owner = (job["metadata"].get("labels") or {}).get(LABEL_EXECUTION_UID)
             if owner == execution.metadata.uid:
                 return Launched(job)
-            return Refusal(Reason.INTERNAL, f"Job {name} exists and is not of this execution.")
+            return Verdict(Reason.INTERNAL, f"Job {name} exists and is not of this execution.")
 
 
 def _reason(error: AnsweredError) -> Reason:
-    return Reason.QUOTA_EXCEEDED if "exceeded quota" in str(error) else Reason.POD_REJECTED
+    if isinstance(error, InvalidError) and "denied" not in str(error):
+        return Reason.INVALID_TEMPLATE  # not the answer of somebody's policy
+    if error.status >= _SERVER_ERROR and "webhook" not in str(error):
+        return Reason.INTERNAL
+    return refusal_reason(str(error))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from typing import Any, Final
 
+from supercheck_operator.execution.naming import job_name_of
 from supercheck_operator.execution.observed import CONTAINER
 from supercheck_operator.resources import (
     API_VERSION,
@@ -21,8 +21,6 @@ Manifest = dict[str, Any]
 
 SCRIPT_PATH: Final = "/supercheck/script"
 _SCRIPT_VOLUME: Final = "supercheck-script"
-_NAME_LIMIT: Final = 63
-_DIGEST_LENGTH: Final = 10
 
 # The restricted Pod Security profile:
 # https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
@@ -45,24 +43,6 @@ class InvalidTemplateError(ValueError):
     """The execution's ``template`` has not even the shape of a PodTemplateSpec."""
 
 
-def job_name(execution: str, uid: str, test: str, attempt: int = 1) -> str:
-    """The same for the same test and attempt of one execution, different for every other.
-
-    The digest of the execution's UID keeps apart what names alone cannot: ``a-b``/``c`` from
-    ``a``/``b-c``, and an execution from its deleted namesake.
-    """
-    identity = f"{uid}/{test}/{attempt}"
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:_DIGEST_LENGTH]
-    room = _NAME_LIMIT - _DIGEST_LENGTH - 1
-    readable = f"{execution}-{test}".replace(".", "-")
-    return f"{readable[:room].rstrip('-')}-{digest}"
-
-
-def job_name_of(execution: TestExecution, test: str, attempt: int = 1) -> str:
-    """The name of the Job of ``test``."""
-    return job_name(execution.metadata.name, execution.metadata.uid, test, attempt)
-
-
 def labels(execution: TestExecution, test: str) -> dict[str, str]:
     return {
         LABEL_EXECUTION: execution.metadata.name,
@@ -72,8 +52,8 @@ def labels(execution: TestExecution, test: str) -> dict[str, str]:
     }
 
 
-def job(execution: TestExecution, test: Test) -> Manifest:
-    """The Job of ``test``: one pod, never restarted, owned by the execution.
+def job(execution: TestExecution, test: Test, attempt: int = 1) -> Manifest:
+    """The Job of ``attempt`` at ``test``: one pod, never restarted, owned by the execution.
 
     Raises InvalidTemplateError; what else is wrong with a template, the API server tells.
     """
@@ -81,7 +61,7 @@ def job(execution: TestExecution, test: Test) -> Manifest:
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": _metadata(execution, test.name),
+        "metadata": _metadata(execution, test.name, job_name_of(execution, test.name, attempt)),
         "spec": {
             # A failed pod is final: retries are decided here, not by the Job controller, which
             # would start a second pod before the first one's slot is known to be free.
@@ -95,19 +75,19 @@ def job(execution: TestExecution, test: Test) -> Manifest:
 
 
 def script_config_map(execution: TestExecution, test: str, script: str) -> Manifest:
-    """The script of ``test``, under the name of its Job."""
+    """The script of ``test``, the same for every attempt, under the name of the first one's Job."""
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": _metadata(execution, test),
+        "metadata": _metadata(execution, test, job_name_of(execution, test)),
         "immutable": True,
         "data": {"script": script},
     }
 
 
-def _metadata(execution: TestExecution, test: str) -> Manifest:
+def _metadata(execution: TestExecution, test: str, name: str) -> Manifest:
     return {
-        "name": job_name_of(execution, test),
+        "name": name,
         "namespace": execution.metadata.namespace,
         "labels": labels(execution, test),
         "ownerReferences": [

@@ -1,4 +1,4 @@
-"""Which finished executions are no longer kept. Pure."""
+"""Which finished executions, and which of their Jobs, are no longer kept. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from supercheck_operator.execution.observed import parse_time
+from supercheck_operator.execution.observed import Job, parse_time
 from supercheck_operator.resources import History, Phase, TestExecution
 
 
@@ -32,6 +32,23 @@ def expired(
         else:
             kept[place] += 1
     return over
+
+
+def expired_jobs(
+    jobs: Iterable[Job], ended: Mapping[str, datetime], ttl: timedelta, now: datetime
+) -> list[Job]:
+    """Finished Jobs whose execution has been over for longer than ``ttl``.
+
+    ``ended`` tells by UID when an execution, its status final, came to its end. Logs go with the
+    Jobs; what they told stays in the status. A TTL of the Jobs' own would not do: an operator that
+    is down for long would find results gone unread.
+    """
+    over = (job for job in jobs if job.finished and not job.id.deleting)
+    return [
+        job
+        for job in over
+        if (end := ended.get(job.id.execution_uid)) is not None and end + ttl <= now
+    ]
 
 
 def _completed(execution: TestExecution) -> tuple[str, int]:

@@ -9,17 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from supercheck_operator.execution.observed import Job, Pod
+from supercheck_operator.execution.observed import CONTAINER, Job, Pod
 from supercheck_operator.resources import Phase, Reason
 
-Verdict = tuple[Phase, Reason | None, str | None]
 
-PASSED: Final[Verdict] = (Phase.PASSED, None, None)
-JOB_DELETED: Final[Verdict] = (
-    Phase.ERROR,
-    Reason.JOB_DELETED,
-    "The Job was deleted before its test ended.",
-)
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How something ended. Its reason tells the phase; only what passed has none."""
+
+    reason: Reason | None = None
+    message: str | None = None
+
+    @property
+    def phase(self) -> Phase:
+        return self.reason.phase if self.reason else Phase.PASSED
+
+
+PASSED: Final = Verdict()
+JOB_DELETED: Final = Verdict(Reason.JOB_DELETED, "The Job was deleted before its test ended.")
 
 _PULL_REASONS: Final = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
@@ -37,20 +44,20 @@ def pod_verdict(pod: Pod, job: Job | None) -> Verdict:
 
 
 def _passed(pod: Pod, _: Job | None) -> Verdict | None:
-    return PASSED if pod.exit_code == 0 and not _cut(pod) else None
+    return PASSED if pod.done and pod.exit_code == 0 and not _cut(pod) else None
 
 
 def _out_of_memory(pod: Pod, _: Job | None) -> Verdict | None:
     if pod.exit_reason != "OOMKilled":
         return None
-    return Phase.ERROR, Reason.OOM_KILLED, "The container used more memory than its limit."
+    return Verdict(Reason.OOM_KILLED, f"{_container(pod)} used more memory than its limit.")
 
 
 def _disrupted(pod: Pod, _: Job | None) -> Verdict | None:
     if not pod.disruption and pod.reason != "Evicted":
         return None
     reason = Reason.NODE_LOST if pod.disruption in _NODE_LOSS else Reason.EVICTED
-    return Phase.ERROR, reason, pod.disruption_message or pod.message or pod.disruption
+    return Verdict(reason, pod.disruption_message or pod.message or pod.disruption)
 
 
 def _deleted(pod: Pod, job: Job | None) -> Verdict | None:
@@ -58,33 +65,34 @@ def _deleted(pod: Pod, job: Job | None) -> Verdict | None:
         return None
     if job is not None and (job.gone or job.id.deleting):
         return JOB_DELETED
-    return Phase.ERROR, Reason.POD_DELETED, f"Pod {pod.id.name} was deleted before it ended."
+    return Verdict(Reason.POD_DELETED, f"Pod {pod.id.name} was deleted before it ended.")
 
 
 def _lost_by_its_node(pod: Pod, _: Job | None) -> Verdict | None:
     if pod.exit_reason != "ContainerStatusUnknown":
         return None
-    return Phase.ERROR, Reason.NODE_LOST, pod.exit_message or "The node lost the container."
+    return Verdict(Reason.NODE_LOST, pod.exit_message or "The node lost the container.")
 
 
 def _not_startable(pod: Pod, _: Job | None) -> Verdict | None:
     if pod.exit_reason not in _NOT_STARTED_EXITS:
         return None
-    return Phase.ERROR, Reason.INVALID_TEMPLATE, pod.exit_message or "Cannot be started."
+    return Verdict(Reason.INVALID_TEMPLATE, pod.exit_message or "Cannot be started.")
 
 
 def _failed(pod: Pod, _: Job | None) -> Verdict | None:
     if pod.exit_code is None:
         return None
-    return Phase.FAILED, Reason.TEST_FAILED, pod.exit_message or f"Exit code {pod.exit_code}."
+    said = pod.exit_message or f"Exit code {pod.exit_code}."
+    return Verdict(Reason.TEST_FAILED, said if pod.done else f"{_container(pod)} failed. {said}")
 
 
 def _over_without_an_exit(pod: Pod, _: Job | None) -> Verdict:
     if pod.phase == "Succeeded":
         return PASSED
     if pod.reason:
-        return Phase.ERROR, Reason.POD_REJECTED, f"{pod.reason}: {pod.message}"
-    return Phase.ERROR, Reason.INTERNAL, "The pod failed before its test container started."
+        return Verdict(Reason.POD_REJECTED, f"{pod.reason}: {pod.message}")
+    return Verdict(Reason.INTERNAL, "The pod failed before its test container started.")
 
 
 _RULES: Final = (
@@ -110,6 +118,10 @@ def _cut(pod: Pod) -> bool:
     return pod.finished is None or pod.finished >= pod.delete_requested
 
 
+def _container(pod: Pod) -> str:
+    return "The container" if pod.ended_by == CONTAINER else f"Init container {pod.ended_by}"
+
+
 @dataclass(frozen=True, slots=True)
 class Delay:
     """Why a test has not started: the reason it gets when its time is up."""
@@ -118,14 +130,30 @@ class Delay:
     cause: str
     trouble: bool = True
     """Worth telling at once; a container that is just being created is not."""
+    in_events: bool = False
+    """Only Events can tell the cause, or whether it is still the same."""
 
 
-def why_not_started(pod: Pod) -> Delay:
-    """What holds up a pod that is neither started nor over."""
+def why_no_pod(told: str) -> Delay:
+    """What keeps a Job without a pod, by the message of the API server's last refusal of one."""
+    if not told:
+        return Delay(Reason.START_TIMEOUT, "No pod exists yet.", trouble=False, in_events=True)
+    reason = refusal_reason(told)
+    return Delay(reason, f"{reason}: {told}", in_events=True)
+
+
+def refusal_reason(told: str) -> Reason:
+    """Why the API server did not take a Job or a pod, by its message."""
+    return Reason.QUOTA_EXCEEDED if "exceeded quota" in told else Reason.POD_REJECTED
+
+
+def why_not_started(pod: Pod, told: str = "") -> Delay:
+    """What holds up a pod that is neither started nor over; ``told`` is its last Warning event."""
     if pod.unschedulable:
         return Delay(Reason.UNSCHEDULABLE, f"Unschedulable: {pod.unschedulable}")
     if pod.waiting_reason in _BEING_CREATED:
-        return Delay(Reason.START_TIMEOUT, "The container is being created.", trouble=False)
+        cause = told or "The container is being created."
+        return Delay(Reason.START_TIMEOUT, cause, trouble=bool(told), in_events=True)
     pulling = pod.waiting_reason in _PULL_REASONS
     reason = Reason.IMAGE_PULL_FAILED if pulling else Reason.START_TIMEOUT
     return Delay(reason, f"{pod.waiting_reason}: {pod.waiting_message}")

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from supercheck_operator.execution.assess import Assessment
+from supercheck_operator.execution.attempts import attempt_of_status
+from supercheck_operator.execution.life import follows
 from supercheck_operator.execution.observed import format_time
 from supercheck_operator.ledger.capacity import Stats
 from supercheck_operator.queueing.line import Entry
@@ -29,8 +31,10 @@ STARTING_GRACE: Final = timedelta(seconds=10)
 """How long a start without trouble goes unwritten: usually "running" comes before, in one write."""
 COALESCE: Final = timedelta(seconds=1)
 """At most one write an execution in this time, unless it is the last one."""
+PROGRESS: Final = timedelta(seconds=3)
+"""How long the result of one test among several may wait for those of others, for one write."""
 _LAZY: Final = timedelta(seconds=10)
-"""How long it may take until a test's start, which is no result, is written by itself."""
+"""How long what changes without being a result waits: a test's start, the words of a trouble."""
 
 _Truth = Literal["True", "False", "Unknown"]
 
@@ -47,21 +51,49 @@ def due(
     What waits is never written: its resourceVersion must go on telling when it was created.
     """
     stored = execution.status
-    if stored.phase.final or assessment.phase is Phase.QUEUED:
-        return None
+    if stored.phase.final:
+        return None if execution.acknowledged else now
+    if assessment.phase is Phase.QUEUED:
+        ended = stored.phase is Phase.RUNNING or assessment.attempts > (stored.attempts or 0)
+        return now if ended else None
     if assessment.phase.final:
         return now
-    earliest = written + COALESCE if written else now
+    delay = _patience(stored, assessment)
+    since = (assessment.starting_since or now) if delay is STARTING_GRACE else written
+    return None if delay is None else _after(since, delay, now)
+
+
+def _patience(stored: TestExecutionStatus, assessment: Assessment) -> timedelta | None:
+    """How long what is news in a running ``assessment`` may wait; None if nothing is."""
     if stored.phase is Phase.QUEUED:
-        if assessment.reason is Reason.RUNNING or assessment.troubled:
-            return max(now, earliest)
-        return (assessment.starting_since or now) + STARTING_GRACE
-    told = (stored.reason, stored.message, _results(stored.tests or ()))
-    if told != (assessment.reason, assessment.message, _results(assessment.tests)):
-        return max(now, earliest)
-    if tuple(stored.tests or ()) != assessment.tests:
-        return max(now, written + _LAZY if written else now)
-    return None
+        plain = assessment.reason is not Reason.RUNNING and not assessment.trouble
+        return STARTING_GRACE if plain else COALESCE
+    if stored.reason != assessment.reason:
+        return COALESCE
+    if _results(stored.tests or ()) != _results(assessment.tests):
+        return COALESCE if assessment.pressing else PROGRESS
+    said = (assessment.message, assessment.tests)
+    return _LAZY if said != (stored.message, tuple(stored.tests or ())) else None
+
+
+def _after(since: datetime | None, delay: timedelta, now: datetime) -> datetime:
+    """``delay`` after ``since``; never further away than that, even if a clock was set back."""
+    return min(max(now, since + delay if since else now), now + delay)
+
+
+def ends(execution: TestExecution, assessment: Assessment) -> bool:
+    """Whether ``assessment`` ends an attempt that, by the stored status, goes on."""
+    if execution.status.phase.final:
+        return False
+    rests_now = assessment.resting and assessment.attempts == attempt_of_status(execution.status)
+    return assessment.phase.final or rests_now
+
+
+def may_write(execution: TestExecution, assessment: Assessment) -> bool:
+    """Whether ``assessment`` may follow on what is stored; what is final stays as it is."""
+    if execution.status.phase.final:
+        return assessment.phase is execution.status.phase and not execution.acknowledged
+    return follows(execution.status, assessment.phase, assessment.attempts)
 
 
 def execution_status(execution: TestExecution, assessment: Assessment, now: datetime) -> Raw:
@@ -73,7 +105,7 @@ def execution_status(execution: TestExecution, assessment: Assessment, now: date
         observed_generation=execution.metadata.generation,
         started_at=_format(assessment.started_at),
         completed_at=_format(assessment.completed_at),
-        attempts=1 if assessment.phase is Phase.RUNNING or assessment.started_at else 0,
+        attempts=assessment.attempts,
         summary=(summary := summarize(assessment.tests)),
         progress=f"{summary.passed}/{summary.total}",
         tests=list(assessment.tests),
