@@ -23,6 +23,7 @@ from supercheck_operator.admission.keeper import (
     Store,
 )
 from supercheck_operator.admission.registration import LocalRegistration
+from supercheck_operator.declared_queues import DeclarationError, DeclaredQueues
 from supercheck_operator.kube import CRDS, EXECUTIONS, QUEUES, Kube, KubeError, NotFoundError
 from supercheck_operator.settings import Settings
 
@@ -57,8 +58,10 @@ def new_keeper(
     )
 
 
-async def prepare(kube: Kube, settings: Settings, keeper: Keeper | None) -> None:
-    """Reach the API server and see to definitions and webhook. Raises StartError.
+async def prepare(
+    kube: Kube, settings: Settings, keeper: Keeper | None, declared: DeclaredQueues | None
+) -> None:
+    """Reach the API server and see to definitions, queues and webhook. Raises StartError.
 
     ``keeper`` keeps the certificate of our webhook, if we serve one.
     """
@@ -68,8 +71,12 @@ async def prepare(kube: Kube, settings: Settings, keeper: Keeper | None) -> None
             await _apply_definitions(kube)
         else:
             await _find_definitions(kube)
+        if declared is not None:
+            await declared.apply()
         if keeper is not None:
             await _begin(keeper, settings)
+    except DeclarationError as error:
+        raise StartError(str(error)) from error
     except KubeError as error:
         told = str(error).rstrip(".")
         raise StartError(

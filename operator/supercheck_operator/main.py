@@ -28,6 +28,7 @@ from supercheck_operator.controller import handlers
 from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
+from supercheck_operator.declared_queues import DeclaredQueues
 from supercheck_operator.installation import StartError
 from supercheck_operator.kube import ConfigError, Kube, KubeError, configuration
 from supercheck_operator.ledger.memory import MemoryLedger
@@ -156,8 +157,10 @@ class Operator:
                     kube, self._settings, self._names(), self._metrics.registry
                 )
                 runners.append(await self._serve_webhook(kube, keeper.context))
-            await installation.prepare(kube, self._settings, keeper)
-            await self._work(kube, keeper)
+            file = self._settings.queues
+            declared = DeclaredQueues(kube, file) if file else None
+            await installation.prepare(kube, self._settings, keeper, declared)
+            await self._work(kube, [each.run() for each in (keeper, declared) if each])
         finally:
             for runner in reversed(runners):
                 await runner.cleanup()
@@ -176,10 +179,10 @@ class Operator:
         with suppress(asyncio.CancelledError):
             await working
 
-    async def _work(self, kube: Kube, keeper: Keeper | None) -> None:
+    async def _work(self, kube: Kube, chores: Sequence[Coroutine[Any, Any, None]]) -> None:
         async with asyncio.TaskGroup() as tasks:
-            if keeper is not None:
-                tasks.create_task(keeper.run())
+            for chore in chores:
+                tasks.create_task(chore)
             await self._start(kube, tasks)
 
     async def _start(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:

@@ -44,6 +44,7 @@ class Settings(BaseModel):
     webhook_certificates: Path | None = None
     webhook_certificate_seconds: Annotated[int, Field(ge=10, le=10 * 365 * 86_400)] = 90 * 86_400
     pod_namespace: str = ""
+    queues: Path | None = None
     http_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 8080
     local: bool = False
     kubeconfig: Path | None = None
@@ -96,6 +97,7 @@ _FLAGS: Final[dict[str, str]] = {
     "webhook_service": "--webhook-service",
     "webhook_secret": "--webhook-secret",
     "webhook_certificates": "--webhook-certificates",
+    "queues": "--queues",
     "http_port": "--http-port",
     "kubeconfig": "--kubeconfig",
     "context": "--context",
@@ -129,6 +131,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--webhook-service", metavar="NAME", help="the Service that leads to the webhook")
     add("--webhook-secret", metavar="NAME", help="where certificates are kept; default: nowhere")
     add("--webhook-certificates", metavar="FOLDER", help="serve tls.crt and tls.key of it instead")
+    add("--queues", metavar="FILE", help="ExecutionQueues to apply, now and when they change")
     add("--http-port", metavar="PORT", help="HTTP port of API, metrics and health (8080)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
     parser.epilog = (
