@@ -25,6 +25,7 @@ from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.admission.keeper import Keeper
 from supercheck_operator.controller import handlers
+from supercheck_operator.controller.oldest_wait import OldestWait
 from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
@@ -195,6 +196,7 @@ class Operator:
             spawn=tasks.create_task,
         )
         self._health.measure(reconciler.behind)
+        self._metrics.registry.register(OldestWait(reconciler.world, self._queues))
         sweeper = Sweeper(
             kube=kube,
             reconciler=reconciler,
@@ -228,7 +230,7 @@ class Operator:
         watching = asyncio.Event()
         tasks.create_task(self._take_signals_back(watching))
         await kopf.operator(
-            registry=handlers.registry(reconciler, kube.configuration),
+            registry=handlers.registry(reconciler, kube.configuration, listed=sweeper.soon),
             clusterwide=True,
             standalone=True,
             ready_flag=watching,

@@ -28,6 +28,8 @@ GAUGES = {
     "supercheck_executions_queued": {"queue"},
     "supercheck_running_capacity": {"queue"},
     "supercheck_queued_capacity": {"queue"},
+    "supercheck_oldest_wait_seconds": {"queue"},
+    "supercheck_webhook_certificate_expires_seconds": set(),
     "supercheck_leader": set(),
     "supercheck_ledger_up": set(),
 }
