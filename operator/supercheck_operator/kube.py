@@ -25,6 +25,9 @@ REQUEST_TIMEOUT: Final = 10.0
 """Seconds for any request but a LIST."""
 _LIST_TIMEOUT: Final = 60.0
 _PAGE: Final = 500
+_SILENCE: Final = 90.0
+"""Seconds without a word after which a watch is given up; a bookmark comes every minute."""
+_WATCH_SECONDS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +75,15 @@ class UnreachableError(KubeError):
 
 
 class AnsweredError(KubeError):
-    """The API server said no."""
+    """The API server said no; ``retry_after`` are the seconds it asks for before another try."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
+        self.retry_after = retry_after
 
     @property
     def busy(self) -> bool:
@@ -99,6 +105,10 @@ class ConflictError(AnsweredError):
 
 class InvalidError(AnsweredError):
     """400 or 422: the object itself is refused."""
+
+
+class ExpiredError(AnsweredError):
+    """410: the past that was asked for is no longer kept; list again."""
 
 
 class ConfigError(Exception):
@@ -186,10 +196,53 @@ class Kube:
         """Nothing, where ``resource`` is served; NotFoundError where it is not."""
         await self._request("GET", resource.url(), query={"limit": "1"})
 
-    async def create(self, resource: Resource, body: Raw) -> Raw:
+    async def watch(
+        self,
+        resource: Resource,
+        *,
+        version: str,
+        namespace: str = "",
+        labels: str = "",
+        fields: str = "",
+    ) -> AsyncIterator[Raw]:
+        """Every event after ``version``, with bookmarks, until the API server ends the stream.
+
+        Raises ExpiredError where it no longer knows what came after ``version``.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(_WATCH_SECONDS),
+            "labelSelector": labels,
+            "fieldSelector": fields,
+        }
+        async with self._stream(resource.url(namespace), query, silence=_SILENCE) as content:
+            while (line := await content.readline()).endswith(b"\n"):
+                event: Raw = json.loads(line)
+                if event["type"] == "ERROR":
+                    raise _answered(int(event["object"].get("code", 500)), event["object"])
+                yield event
+
+    async def logs(
+        self, namespace: str, pod: str, query: Mapping[str, str]
+    ) -> AsyncIterator[bytes]:
+        """A container's output, line by line, as ``query`` asks for it."""
+        async with self._stream(PODS.url(namespace, pod, "log"), query) as content:
+            kept = b""
+            async for chunk in content.iter_any():
+                *lines, kept = (kept + chunk).split(b"\n")
+                for line in lines:
+                    yield line
+            if kept:
+                yield kept
+
+    async def create(self, resource: Resource, body: Raw, *, manager: str = "") -> Raw:
+        """``manager`` is noted in ``managedFields`` as who created it."""
         self._on_write("create", resource.plural)
         namespace = body["metadata"].get("namespace", "")
-        return await self._request("POST", resource.url(namespace), body=body)
+        query = {"fieldManager": manager} if manager else None
+        return await self._request("POST", resource.url(namespace), query=query, body=body)
 
     async def ask(self, resource: Resource, body: Raw) -> Raw:
         """Create a review: an object that is an answer and is stored nowhere."""
@@ -263,26 +316,55 @@ class Kube:
         content_type: str = "application/json",
         timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - it is the transport's own
     ) -> Raw:
-        headers = {
-            "Accept": "application/json",
-            "Content-Type": content_type,
-            "User-Agent": self._api.user_agent,
-        }
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
-        full_url = self.configuration.host + url + (f"?{urlencode(query)}" if query else "")
+        headers = await self._headers(method, url, content_type, body)
         async with _transport_errors(method, url):
             response = await self._api.rest_client.request(
                 method,
-                full_url,
+                self._full(url, query),
                 headers=headers,
                 body=body,
                 _request_timeout=aiohttp.ClientTimeout(total=timeout),
             )
             content = await response.read()
         if response.status >= 400:
-            raise _answered(response.status, content)
+            raise _refusal(response.status, content, response.headers)
         parsed: Raw = json.loads(content)
         return parsed
+
+    @asynccontextmanager
+    async def _stream(
+        self, url: str, query: Mapping[str, str], *, silence: float | None = None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
+        """The body of an answer that takes its time; ``silence`` of so many seconds is an error."""
+        headers = await self._headers("GET", url, "application/json", None)
+        patience = aiohttp.ClientTimeout(
+            total=None, sock_connect=REQUEST_TIMEOUT, sock_read=silence
+        )
+        async with _transport_errors("GET", url):
+            answer = await self._api.rest_client.request(
+                "GET", self._full(url, query), headers=headers, _request_timeout=patience
+            )
+            response: aiohttp.ClientResponse = answer.response
+            try:
+                if response.status >= 400:
+                    raise _refusal(response.status, await response.read(), response.headers)
+                yield response.content
+            finally:
+                response.close()
+
+    async def _headers(
+        self, method: str, url: str, content_type: str, body: Raw | None
+    ) -> dict[str, str]:
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": content_type,
+            "User-Agent": self._api.user_agent,
+        }
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], url, method, body)
+        return headers
+
+    def _full(self, url: str, query: Mapping[str, str] | None) -> str:
+        return f"{self.configuration.host}{url}" + (f"?{urlencode(query)}" if query else "")
 
 
 @asynccontextmanager
@@ -294,16 +376,25 @@ async def _transport_errors(method: str, url: str) -> AsyncIterator[None]:
         raise UnreachableError(f"{method} {url}: {told}") from error
 
 
-def _answered(status: int, content: bytes) -> AnsweredError:
+def _refusal(status: int, content: bytes, headers: Mapping[str, str]) -> AnsweredError:
+    """What a whole answer says; some come from a gate before the API and are plain text."""
     try:
         answer: Raw = json.loads(content)
-        reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+        answer.get("message")
     except (ValueError, AttributeError):
-        reason, message = "", content.decode(errors="replace")[:500]
+        answer = {"message": content.decode(errors="replace")[:500]}
+    asked = headers.get("Retry-After", "")
+    return _answered(status, answer, float(asked) if asked.isdecimal() else None)
+
+
+def _answered(status: int, answer: Raw, retry_after: float | None = None) -> AnsweredError:
+    reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
+    asked = (answer.get("details") or {}).get("retryAfterSeconds")
     kind: type[AnsweredError] = {
         404: NotFoundError,
         409: AlreadyExistsError if reason == "AlreadyExists" else ConflictError,
+        410: ExpiredError,
         400: InvalidError,
         422: InvalidError,
     }.get(status, AnsweredError)
-    return kind(status, reason, message or f"HTTP {status}")
+    return kind(status, reason, message or f"HTTP {status}", asked or retry_after)
