@@ -215,7 +215,6 @@ class Operator:
         # Modules and what was listed stay: the garbage collector need not look at them again.
         gc.collect()
         gc.freeze()
-        reconciler.release_hold()
         self._metrics.leader.set(1)
         self._health.done("the caches")
         logger.info(

@@ -626,3 +626,69 @@ def test_an_execution_that_is_being_deleted_starts_nothing_more(started: bool) -
     deleted = judge(TestExecution.model_validate(raw), started=started)
     assert outcome(deleted) == (Phase.CANCELLED, Reason.CANCELLED_BY_USER)
     assert deleted.launch == ()
+
+
+# Before the test's own container -----------------------------------------------------------------
+
+
+def initializing(**states: Raw) -> Pod:
+    """A pod whose init containers are in these states, and whose own container waits for them."""
+    initial = [{"name": name, "state": state} for name, state in states.items()]
+    waiting = {"waiting": {"reason": "PodInitializing"}}
+    return pod(state=waiting, initContainerStatuses=initial)
+
+
+def test_an_init_container_runs_in_the_time_of_the_execution_not_of_the_start() -> None:
+    run = execution(startTimeoutSeconds=1, timeoutSeconds=60)
+    seen = of_pod(initializing(seed={"running": {"startedAt": when(-20)}}), run)
+    assert (seen.phase, seen.reason, seen.look_again) == (Phase.RUNNING, Reason.RUNNING, at(40))
+    assert seen.tests[0].message == "Init container seed is running."
+    assert seen.started_at == at(-20)
+    over = of_pod(initializing(seed={"running": {"startedAt": when(-20)}}), run, now=at(40))
+    assert over.reason is Reason.EXECUTION_TIMEOUT
+
+
+def test_after_its_init_containers_a_test_has_the_time_to_start_once_more() -> None:
+    run = execution(startTimeoutSeconds=25)
+    done = initializing(seed=terminated(0, since=-28, until=-20))
+    waiting = of_pod(done, run)
+    assert waiting.tests[0].reason == Reason.STARTING
+    assert waiting.look_again == at(5)
+    assert of_pod(done, run, now=at(5)).reason is Reason.START_TIMEOUT
+
+
+def test_a_test_s_own_limit_begins_with_its_own_container() -> None:
+    run = execution({"name": "login", "image": "i", "timeoutSeconds": 30})
+    initial = [{"name": "seed", "state": terminated(0, since=-28, until=-20)}]
+    state = {"running": {"startedAt": when(-10)}}
+    seen = of_pod(pod(phase="Running", state=state, initContainerStatuses=initial), run)
+    assert seen.look_again == at(20)
+    assert seen.tests[0].started_at == when(-28)
+
+
+def test_a_sidecar_that_starts_first_is_nothing_to_wait_for() -> None:
+    native = [{"name": "proxy", "restartPolicy": "Always"}]
+    running = [{"name": "proxy", "state": {"running": {"startedAt": when(-20)}}}]
+    waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}
+    seen = of_pod(pod(state=waiting, init=native, initContainerStatuses=running))
+    assert (seen.reason, seen.trouble) == (Reason.STARTING, Reason.IMAGE_PULL_FAILED)
+
+
+# What only others know ---------------------------------------------------------------------------
+
+
+def test_what_events_say_is_told_and_decides_when_time_is_up() -> None:
+    run = execution(startTimeoutSeconds=31)
+    told = {"login": "exceeded quota: small"}
+    assert judge(run, jobs=(job(),)).unexplained == ("login",)
+    waiting = judge(run, jobs=(job(),), told=told)
+    assert (waiting.trouble, waiting.unexplained) == (Reason.QUOTA_EXCEEDED, ("login",))
+    over = judge(run, jobs=(job(),), told=told, now=at(1))
+    assert outcome(over) == (Phase.ERROR, Reason.QUOTA_EXCEEDED)
+
+
+def test_a_job_that_is_over_before_its_pod_was_seen_is_not_judged_until_it_is_known() -> None:
+    for known in (job(condition=FAILED), replace(job(), gone=True)):
+        status = stored(("login", "Running"))
+        unknown = judge(execution(status=status), jobs=(known,), proving=True)
+        assert (unknown.phase, unknown.tests[0].phase) == (Phase.RUNNING, Phase.RUNNING)

@@ -136,3 +136,13 @@ def test_a_pod_has_ended_by_its_phase_and_is_terminal_also_when_gone() -> None:
     assert pod(phase="Succeeded").ended
     assert pod(phase="Failed").terminal
     assert not pod(phase="Unknown").terminal
+
+
+def test_nothing_starts_before_its_pod_exists_whatever_its_nodes_clock_says() -> None:
+    assert running_pod(created=-29, since=-3600).started == at(-29)
+
+
+def test_a_pod_belongs_to_the_attempt_whose_job_it_has() -> None:
+    assert pod(attempt=3).id.attempt == job(attempt=3).id.attempt == 3
+    assert pod(attempt=11).id.attempt == 11
+    assert pod(attempt=12).id.attempt == 0

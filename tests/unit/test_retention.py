@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from tests.unit.builders import NOW, execution, when
+from tests.unit.builders import COMPLETE, NOW, at, execution, job, when
 
-from supercheck_operator.execution.retention import expired
+from supercheck_operator.execution.retention import expired, expired_jobs
 from supercheck_operator.resources import History, TestExecution
 
 
@@ -70,3 +71,15 @@ def test_of_two_in_the_same_second_the_one_written_last_is_kept() -> None:
     """In the order of a LIST, which is by name, the older one could be kept."""
     runs = [finished("a-first", ago=1, version=9), finished("b-second", ago=1, version=10)]
     assert names(*runs, history=History(passed=1)) == ["a-first"]
+
+
+def test_jobs_go_some_time_after_the_end_of_their_execution() -> None:
+    minute = timedelta(minutes=1)
+    over = job(condition=COMPLETE)
+    assert expired_jobs([over], {"uid-1": at(-60)}, minute, NOW) == [over]
+    assert expired_jobs([over], {"uid-1": at(-59)}, minute, NOW) == []
+
+
+def test_a_job_stays_whose_execution_is_not_over_or_that_is_not_over_itself() -> None:
+    assert expired_jobs([job(condition=COMPLETE)], {}, timedelta(), NOW) == []
+    assert expired_jobs([job()], {"uid-1": at(-60)}, timedelta(), NOW) == []

@@ -9,7 +9,14 @@ from tests.unit.builders import NOW, Raw, at, execution, queue, when
 from supercheck_operator.execution.assess import Assessment
 from supercheck_operator.ledger.capacity import Stats
 from supercheck_operator.queueing.line import Entry
-from supercheck_operator.reporting.status import due, execution_status, queue_status, summarize
+from supercheck_operator.reporting.status import (
+    due,
+    ends,
+    execution_status,
+    may_write,
+    queue_status,
+    summarize,
+)
 from supercheck_operator.resources import Phase, Reason, TestStatus
 
 
@@ -268,3 +275,28 @@ def test_a_queue_is_ready_while_nothing_stops_it(policy: str, ready: str, reason
 
 def test_an_emptied_queue_tells_that_nobody_is_next() -> None:
     assert queue_status(queue(), Stats(0, 5, 0, 50), [], NOW)["upcoming"] == []
+
+
+# What may follow ---------------------------------------------------------------------------------
+
+
+def test_only_what_the_machine_knows_may_be_written() -> None:
+    assert may_write(execution(), RUNNING)
+    assert not may_write(execution(status={"phase": "Failed", "observedGeneration": 1}), PASSED)
+    assert not may_write(execution(status={"phase": "Running", "attempts": 2}), RUNNING)
+
+
+def test_what_is_final_may_only_say_the_same_of_a_newer_spec() -> None:
+    older = execution(status={"phase": "Passed", "observedGeneration": 0})
+    assert may_write(older, PASSED)
+    assert not may_write(older, assessment(Phase.FAILED, Reason.TEST_FAILED))
+    assert not may_write(execution(status={"phase": "Passed", "observedGeneration": 1}), PASSED)
+
+
+def test_an_attempt_ends_once() -> None:
+    resting = assessment(Phase.QUEUED, Reason.RETRYING, attempts=1)
+    assert ends(execution(status={"phase": "Running", "attempts": 1}), resting)
+    assert ends(execution(), resting)
+    assert not ends(execution(status={"phase": "Queued", "attempts": 1}), resting)
+    assert not ends(execution(status={"phase": "Passed"}), PASSED)
+    assert not ends(execution(), RUNNING)

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.builders import Raw, job, pod, terminated
 
 from supercheck_operator.execution.observed import Pod
-from supercheck_operator.execution.verdict import pod_verdict, why_not_started
+from supercheck_operator.execution.verdict import pod_verdict, why_no_pod, why_not_started
 from supercheck_operator.resources import Phase, Reason
 
 DISRUPTED: Raw = {"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}
@@ -71,3 +71,39 @@ def test_whatever_keeps_an_image_away_is_a_failed_pull(reason: str) -> None:
     assert why_not_started(pod(state={"waiting": {"reason": reason}})).reason is (
         Reason.IMAGE_PULL_FAILED
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ('pods "x" is forbidden: exceeded quota: small, requested: cpu=1', Reason.QUOTA_EXCEEDED),
+        ('pods "x" is forbidden: violates PodSecurity "restricted"', Reason.POD_REJECTED),
+        ('admission webhook "policy" denied the request: no', Reason.POD_REJECTED),
+    ],
+)
+def test_what_refuses_a_pod_is_known_by_the_words_of_the_last_event(
+    told: str, reason: Reason
+) -> None:
+    delay = why_no_pod(told)
+    assert (delay.reason, delay.cause) == (reason, f"{reason}: {told}")
+    assert delay.trouble
+    assert delay.in_events
+
+
+def test_without_an_event_a_missing_pod_is_no_trouble_yet() -> None:
+    delay = why_no_pod("")
+    assert (delay.reason, delay.trouble, delay.in_events) == (Reason.START_TIMEOUT, False, True)
+
+
+def test_a_container_that_is_not_created_for_a_missing_volume_says_so() -> None:
+    creating = pod(state={"waiting": {"reason": "ContainerCreating"}})
+    delay = why_not_started(creating, 'FailedMount: configmap "x" not found')
+    assert (delay.reason, delay.trouble) == (Reason.START_TIMEOUT, True)
+    assert delay.cause == 'FailedMount: configmap "x" not found'
+
+
+def test_the_end_of_a_container_before_the_test_is_told_as_its_own() -> None:
+    status = [{"name": "seed", "state": terminated(137, reason="OOMKilled")}]
+    killed = pod_verdict(pod(phase="Failed", initContainerStatuses=status), job())
+    assert killed.reason is Reason.OOM_KILLED
+    assert killed.message == "Init container seed used more memory than its limit."

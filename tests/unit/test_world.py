@@ -10,6 +10,7 @@ from tests.unit.builders import (
     FAILED,
     NOW,
     Raw,
+    at,
     raw_execution,
     raw_job,
     raw_pod,
@@ -20,9 +21,10 @@ from tests.unit.builders import (
 from supercheck_operator.controller.world import Kind, Run, World, parse_execution
 from supercheck_operator.execution.assess import Assessment
 from supercheck_operator.execution.evidence import Defaults, Evidence
+from supercheck_operator.execution.verdict import Verdict
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
-from supercheck_operator.resources import Phase
+from supercheck_operator.resources import Phase, Reason
 
 RUNNING: Raw = {"phase": "Running", "state": {"running": {"startedAt": when(-10)}}}
 OVER: Raw = {"phase": "Passed", "observedGeneration": 1}
@@ -407,3 +409,100 @@ def test_labels_without_the_job_they_imply_are_nobodys(world: World) -> None:
     copied["metadata"]["name"] = "a-copy"
     assert world.observe(Kind.JOB, copied) is None
     assert state(run) is State.WAITING
+
+
+# Attempts ----------------------------------------------------------------------------------------
+
+RETRY: Raw = {"limit": 2, "on": ["Failure"]}
+RETRYING: Raw = {
+    "phase": "Queued",
+    "reason": "Retrying",
+    "observedGeneration": 1,
+    "attempts": 1,
+    "tests": [
+        {
+            "name": "login",
+            "phase": "Queued",
+            "reason": "Retrying",
+            "attempts": 1,
+            "completedAt": when(-1),
+        }
+    ],
+}
+FAILED_POD: Raw = {"phase": "Failed", "state": terminated(1)}
+
+
+def test_between_two_attempts_it_waits_apart_until_it_is_known_to_have_rested(
+    world: World,
+) -> None:
+    run = saw(world, an_execution(), a_pod(**FAILED_POD), a_job(condition=FAILED))
+    run.verdict = Assessment(Phase.QUEUED, "Retrying", None, (), attempts=1)
+    assert state(run) is State.PARKED
+    world.observe(Kind.EXECUTION, raw_execution(version=50, retry=RETRY, status=RETRYING))
+    assert (run.attempt, run.started, run.final) == (2, False, False)
+    assert state(run) is State.PARKED
+    run.resting = False
+    assert state(run) is State.WAITING
+    assert run.waiting_since == at(4)
+
+
+def test_it_keeps_its_slot_while_something_of_the_attempt_before_lives(world: World) -> None:
+    run = saw(world, an_execution(retry=RETRY, status=RETRYING), a_job(), a_pod(**RUNNING))
+    assert (run.attempt, run.started, state(run)) == (2, False, State.RUNNING)
+
+
+def test_what_an_attempt_left_is_old_news_to_the_next(world: World) -> None:
+    run = saw(world, an_execution(retry=RETRY, status=RETRYING), a_job(attempt=2, version=60))
+    assert (run.started, state(run)) == (True, State.RUNNING)
+    assert world.observe(Kind.JOB, raw_job(version=61, condition=FAILED)) is None
+    world.observe(Kind.POD, raw_pod(attempt=2, version=62))
+    assert world.observe(Kind.POD, raw_pod(version=63, **RUNNING)) is None
+    assert run.pods["login"].id.attempt == 2
+
+
+def test_the_next_attempt_takes_the_place_of_the_one_before(world: World) -> None:
+    run = saw(world, an_execution(), a_job(condition=FAILED), a_pod(**FAILED_POD))
+    world.observe(Kind.JOB, raw_job(attempt=2, version=5))
+    world.observe(Kind.POD, raw_pod(attempt=2, version=6))
+    assert [run.jobs["login"].id.attempt, run.pods["login"].id.attempt] == [2, 2]
+
+
+def test_refusals_and_explanations_end_with_their_attempt(world: World) -> None:
+    run = saw(world, an_execution(status={"phase": "Running", "attempts": 1}))
+    run.refused["login"] = Verdict(Reason.QUOTA_EXCEEDED, "no")
+    run.told["login"] = "no"
+    world.observe(Kind.EXECUTION, raw_execution(version=50, status=RETRYING))
+    assert (run.refused, run.told) == ({}, {})
+
+
+def test_a_run_without_an_execution_waits_for_nothing(world: World) -> None:
+    run = saw(world, a_job())
+    assert (run.started, run.attempt) == (True, 0)
+
+
+def test_an_orphan_is_known_by_its_uid(world: World) -> None:
+    """``kubectl delete job --cascade=orphan`` takes its owner away, not the pod."""
+    run = saw(world, an_execution(), a_job(), a_pod(**RUNNING))
+    world.observe(Kind.JOB, raw_job(version=50), deleted=True)
+    orphan = raw_pod(version=51, **PASSED)
+    del orphan["metadata"]["ownerReferences"]
+    assert world.observe(Kind.POD, orphan) is run
+    assert state(run) is State.RUNNING
+    assert not run.alive
+    stranger = raw_pod(version=52, uid="another", **RUNNING)
+    del stranger["metadata"]["ownerReferences"]
+    assert world.observe(Kind.POD, stranger) is None
+
+
+def test_each_thing_is_timed_by_the_clock_of_its_first_sight(world: World) -> None:
+    hour = timedelta(hours=1)
+    run = saw(world, an_execution(), a_job(), a_pod())
+    world.stepped = hour
+    world.observe(Kind.JOB, raw_job(version=50))
+    world.observe(Kind.POD, raw_pod(version=51))
+    assert [run.stepped, run.jobs["login"].stepped, run.pods["login"].stepped] == [timedelta()] * 3
+    world.observe(Kind.POD, raw_pod(version=52, **RUNNING))
+    assert run.pods["login"].stepped == hour
+    world.stepped = 2 * hour
+    world.observe(Kind.POD, raw_pod(version=53, **RUNNING))
+    assert run.pods["login"].stepped == hour

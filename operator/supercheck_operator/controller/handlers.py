@@ -20,13 +20,23 @@ _WORKERS: Final = 200
 _IDLE: Final = 0.2
 
 
-def registry(reconciler: Reconciler, where: client.Configuration) -> kopf.OperatorRegistry:
-    """The handlers, the settings and the login of the operator."""
+def registry(
+    reconciler: Reconciler, where: client.Configuration, *, listed: Callable[[], None]
+) -> kopf.OperatorRegistry:
+    """The handlers, the settings and the login of the operator.
+
+    ``listed`` is called when a watch begins, or begins again, with a list.
+    """
     handlers = kopf.OperatorRegistry()
 
     def watch(kind: Kind) -> Callable[..., Any]:
         async def seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401 - Kopf's protocol
-            reconciler.observe(kind, dict(event["object"]), deleted=event["type"] == "DELETED")
+            if event["type"] is None:
+                # Items of a list come one by one, by name: the first would start, not the oldest;
+                # and what was deleted before the list never comes. A sweep sees all at once.
+                listed()
+            if event["type"] is not None or kind is not Kind.EXECUTION:
+                reconciler.observe(kind, dict(event["object"]), deleted=event["type"] == "DELETED")
 
         return seen
 

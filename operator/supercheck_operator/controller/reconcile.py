@@ -145,8 +145,12 @@ class Reconciler:
         self._dirty[queue.name] |= {run.uid for run in self.world if run.queue == queue.name}
         self._signal(queue.name)
 
+    def hold(self) -> None:
+        """Do nothing more: something exists that was not seen, and may come before what was."""
+        self._held = True
+
     def release_hold(self) -> None:
-        """Begin to act: everything that exists has been seen."""
+        """Act: everything that exists has been seen."""
         self._held = False
         for name in self._dirty:
             self._signal(name)

@@ -1,7 +1,8 @@
 """Watches are distrusted: every half minute everything is listed and compared.
 
 A watch that lists again after 410 Gone never tells what was deleted in the gap, and a reservation
-whose create came to nothing has no event at all. Both are found here, by consistent LISTs.
+whose create came to nothing has no event at all. Both are found here, by consistent LISTs; after
+every list of a watch at once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -41,6 +43,8 @@ from supercheck_operator.resources import (
 logger = logging.getLogger(__name__)
 
 _KINDS: Final = ((Kind.EXECUTION, EXECUTIONS), (Kind.JOB, JOBS), (Kind.POD, PODS))
+_LIST_GOES_ON: Final = 0.1
+"""Seconds without another item after which a watch's list is at its end."""
 _FIRST_INTERVAL: Final = 5.0
 """Seconds to the second sweep, which finds what was deleted before the watches began."""
 
@@ -65,14 +69,25 @@ class Sweeper:
         self._job_ttl = job_ttl
         self._now = now
         self._last_version = 0
+        self._wanted = asyncio.Event()
         self.last_success = 0.0
         """Monotonic time of the last complete sweep; 0 before the first."""
+
+    def soon(self) -> None:
+        """Sweep before anything else is done: a watch has begun with a list."""
+        self._reconciler.hold()
+        self._wanted.set()
 
     async def run(self) -> None:
         """Sweep for ever; an API server that does not answer is waited for."""
         delay = _FIRST_INTERVAL
         while True:
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._wanted.wait()
+            while self._wanted.is_set():
+                self._wanted.clear()
+                await asyncio.sleep(_LIST_GOES_ON)
             delay = self._interval
             try:
                 await self.sweep()
@@ -108,6 +123,8 @@ class Sweeper:
         corrections = await self._ledger.reconcile(found, listed_at=began)
         for name, count in corrections.items():
             self._metrics.ledger_corrections.labels(name).inc(count)
+        if not self._wanted.is_set():
+            self._reconciler.release_hold()
         world.clear_graves(self._last_version)
         self._last_version = version
         self.last_success = time.monotonic()
