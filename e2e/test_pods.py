@@ -25,6 +25,15 @@ else:
     raise SystemExit("it can be written")
 """
 
+_FINDS_SERVICES = """\
+import os, socket, ssl
+
+assert socket.gethostbyname("shop") == os.environ["SHOP"]
+known = ssl.create_default_context(cadata=os.environ["AUTHORITY"])
+with socket.create_connection(("kubernetes.default.svc", 443)) as connection:
+    known.wrap_socket(connection, server_hostname="kubernetes.default.svc")
+"""
+
 _LOOKS_AT_ITS_RIGHTS = """\
 import os
 
@@ -118,3 +127,30 @@ def test_a_pod_has_no_more_rights_than_the_restricted_level_allows(
     [pod] = namespace.pods_of(name)
     assert pod["spec"]["automountServiceAccountToken"] is False
     assert "volumes" not in pod["spec"]
+
+
+def test_it_finds_services_by_their_names_and_the_api_server_proves_its_own(
+    namespace: Namespace, image: str
+) -> None:
+    shop = {"name": "shop", "namespace": namespace.name}
+    namespace.create(
+        {"apiVersion": "v1", "kind": "Service", "metadata": shop, "spec": {"ports": [{"port": 80}]}}
+    )
+    address = namespace.get("service", "shop")["spec"]["clusterIP"]
+    authority = {"configMapKeyRef": {"name": "kube-root-ca.crt", "key": "ca.crt"}}
+    name = namespace.submit(
+        "finder",
+        {
+            "name": "only",
+            "image": image,
+            "command": ["python3", "-c", _FINDS_SERVICES],
+            "env": [
+                {"name": "SHOP", "value": address},
+                {"name": "AUTHORITY", "valueFrom": authority},
+            ],
+        },
+    )
+
+    status = namespace.finished(name)
+
+    assert status["phase"] == "Passed", status.get("message")

@@ -72,6 +72,7 @@ ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
 KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version",))
 HELM = Module("helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",))
 KSTATUS = Module("kstatus", "sigs.k8s.io/cli-utils")
+COREDNS = Module("coredns", "github.com/coredns/coredns")
 
 BINARIES = {
     binary.name: binary
@@ -91,6 +92,7 @@ BINARIES = {
         # Named as the component it is, since kwokctl names pid and log files after it.
         Binary("kwok-controller", KWOK, "sigs.k8s.io/kwok/cmd/kwok", 60),
         Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 10),
+        Binary("coredns", COREDNS, "github.com/coredns/coredns", 150),
         Binary("helm", HELM, "helm.sh/helm/v4/cmd/helm", 90),
         Binary("kstatus", KSTATUS, "kindless/tools/kstatus", 20),
     )
@@ -104,7 +106,7 @@ CONTROL_PLANE = (
     "kwok-controller",
     "kwokctl",
 )
-NODE = ("kubelet", "kube-proxy")
+NODE = ("kubelet", "kube-proxy", "coredns")
 
 GO_FLAGS = ("-trimpath", "-buildvcs=false")
 # Without cgo the build needs no C compiler and the result no library of this machine.

@@ -7,7 +7,7 @@
     components.pid("kind", "kube-apiserver")    # None while it is down
 
 Control plane: kube-apiserver, etcd, kube-controller-manager, kube-scheduler, kwok-controller.
-A real node's: containerd, kubelet, kube-proxy.
+A real node's: containerd, kubelet, kube-proxy, coredns.
 """
 
 import http.client
@@ -16,7 +16,7 @@ import time
 
 import yaml
 
-from kindless import processes, record
+from kindless import names, processes, record
 from kindless.errors import Problem
 from kindless.processes import Command
 from kindless.record import Cluster
@@ -29,7 +29,7 @@ CONTROL_PLANE = {
     "kube-scheduler": (True, "/healthz"),
     "kwok-controller": (False, "/healthz"),
 }
-NODE = ("containerd", "kubelet", "kube-proxy")
+NODE = ("containerd", "kubelet", "kube-proxy", "coredns")
 
 
 def pid(cluster: str, component: str) -> int | None:
@@ -57,7 +57,7 @@ def start(cluster: str, component: str, seconds: float = 60) -> int:
     if number is None:
         found = record.existing(cluster)
         number = processes.spawn(found.folder, command(found, component))
-    if component in CONTROL_PLANE:
+    if component in CONTROL_PLANE or component == "coredns":
         wait_ready(cluster, component, seconds)
     return number
 
@@ -82,7 +82,7 @@ def recorded_by_kwokctl(content: str, component: str) -> Command:
 
 
 def wait_ready(cluster: str, component: str, seconds: float = 60) -> None:
-    """Wait until a component of the control plane says that it is well."""
+    """Wait until a component of the control plane, or coredns, says that it is well."""
     found = _known(cluster, component)
     deadline = time.monotonic() + seconds
     while not _well(found, component):
@@ -94,6 +94,8 @@ def wait_ready(cluster: str, component: str, seconds: float = 60) -> None:
 
 
 def _well(cluster: Cluster, component: str) -> bool:
+    if component == "coredns":
+        return names.known(f"kubernetes.default.svc.{names.DOMAIN}")
     secure, path = CONTROL_PLANE[component]
     port = cluster.ports[component]
     connection: http.client.HTTPConnection

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
-from kindless import binaries, components, kubeconfig, packages, paths, processes
+from kindless import binaries, components, dns, kubeconfig, names, packages, paths, processes
 from kindless.controlplane import kubectl_run
 from kindless.errors import Problem
 from kindless.processes import Command
@@ -33,7 +33,6 @@ from kindless.record import Cluster
 BRIDGE = "kindless0"
 ADDRESS = "10.244.0.1"  # the node's, the API server's for pods, and the pods' gateway
 PODS = "10.244.0.0/24"
-DNS = "10.96.0.10"
 PAUSE = "localhost/kindless/pause:1"
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CONTAINERS = "k8s.io"  # containerd's namespace for what kubelet runs
@@ -84,7 +83,8 @@ table ip kindless {{
 
 
 def start(cluster: Cluster) -> None:
-    """Start the node, and wait until a pod can run on it."""
+    """Start the node, and wait until a pod can run on it and finds Services by their names."""
+    dns.start(cluster, ADDRESS)
     _start_containerd(cluster)
     ctr(cluster, "images", "import", str(pause_archive()))
     _write_kubelet(cluster)
@@ -99,6 +99,7 @@ def start(cluster: Cluster) -> None:
     except Problem as problem:
         last = (cluster.folder / "logs" / "kubelet.log").read_text()[-1500:]
         raise Problem(f"The node did not become Ready; its kubelet says: {last}") from problem
+    components.wait_ready(cluster.name, "coredns")
 
 
 def stop(cluster: Cluster) -> None:
@@ -269,8 +270,8 @@ def kubelet_config(cluster: Cluster) -> dict[str, Any]:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "clusterDNS": [DNS],
-        "clusterDomain": "cluster.local",
+        "clusterDNS": [names.SERVER],
+        "clusterDomain": names.DOMAIN,
         "containerRuntimeEndpoint": f"unix://{socket(cluster)}",
         "enforceNodeAllocatable": [],
         # The machine is shared with much else, and nothing of the cluster is worth evicting for it.

@@ -18,6 +18,7 @@ PORTS = (
     "kube-controller-manager",
     "kube-scheduler",
     "kwok-controller",
+    "coredns",
 )
 
 
