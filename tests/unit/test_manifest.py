@@ -204,6 +204,13 @@ def test_a_template_is_not_changed_by_what_is_made_of_it() -> None:
     assert json.dumps(run.spec.template) == before
 
 
+def test_an_init_container_tells_the_end_of_its_output_unless_it_says_otherwise() -> None:
+    quiet = {"name": "quiet", "terminationMessagePolicy": "File"}
+    pod = pod_of({"spec": {"initContainers": [{"name": "prepare"}, quiet]}})
+    policies = [container["terminationMessagePolicy"] for container in pod["initContainers"]]
+    assert policies == ["FallbackToLogsOnError", "File"]
+
+
 # Scripts -----------------------------------------------------------------------------------------
 
 

@@ -37,6 +37,8 @@ _CONTAINER_SECURITY: Final[Manifest] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
 }
+_LAST_WORDS: Final[Manifest] = {"terminationMessagePolicy": "FallbackToLogsOnError"}
+"""So that a status can say why a container failed."""
 
 
 class InvalidTemplateError(ValueError):
@@ -120,7 +122,9 @@ def _pod_template(execution: TestExecution, test: Test, ours: dict[str, str]) ->
     pod["securityContext"] = _POD_SECURITY | _mapping(given, "securityContext")
     pod["containers"] = [_container(test, laid_under), *others]
     if "initContainers" in given:
-        pod["initContainers"] = [_restricted(c) for c in _mappings(given, "initContainers")]
+        pod["initContainers"] = [
+            _restricted(_LAST_WORDS | c) for c in _mappings(given, "initContainers")
+        ]
     if test.script is not None:
         name = job_name_of(execution, test.name)
         volume = {"name": _SCRIPT_VOLUME, "configMap": {"name": name, "defaultMode": 0o555}}
@@ -133,8 +137,7 @@ def _container(test: Test, laid_under: Manifest) -> Manifest:
     said = test.model_dump(
         by_alias=True, exclude_none=True, exclude={"name", "script", "timeout_seconds"}
     )
-    policy = {"terminationMessagePolicy": "FallbackToLogsOnError"}
-    container = _restricted(policy | laid_under | said | {"name": CONTAINER})
+    container = _restricted(_LAST_WORDS | laid_under | said | {"name": CONTAINER})
     if test.script is not None:
         mount = {
             "name": _SCRIPT_VOLUME,
