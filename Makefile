@@ -2,6 +2,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+CHART := charts/supercheck-operator
 IMAGE ?= localhost/supercheck-operator:0.1.0
 
 .PHONY: help
@@ -19,10 +20,12 @@ help: ## Explain the targets
 install: .venv/installed ## Make .venv with the operator, its tools and the test cluster command
 
 .PHONY: fmt
-fmt: install ## Format the code, regenerate crds/
+fmt: install ## Format the code, generate CRDs, dashboard, values reference, install.yaml
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
 	$(BIN)/supercheck-operator crds --write crds
+	$(BIN)/supercheck-operator crds --write $(CHART)/files/crds
+	$(BIN)/python -m charts.generate
 
 .PHONY: lint
 lint: install ## Style, layers, generated files
@@ -30,15 +33,18 @@ lint: install ## Style, layers, generated files
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/lint-imports
 	$(BIN)/supercheck-operator crds --check crds
+	$(BIN)/supercheck-operator crds --check $(CHART)/files/crds
+	$(BIN)/python -m charts.generate --check
 
 .PHONY: type
 type: install ## mypy, strict
-	$(BIN)/mypy operator tests e2e benchmarks
+	$(BIN)/mypy operator tests e2e benchmarks charts
 
 .PHONY: test
-test: install ## Everything: lint, types, unit, contract, integration on a real API server, e2e on a real node
+test: install ## Everything: lint, types, unit, contract, chart, integration on a real API server, e2e on a real node
 	$(MAKE) lint type
 	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest tests/chart
 	$(BIN)/python -m pytest tests/integration
 	$(BIN)/python -m pytest e2e
 

@@ -1,0 +1,67 @@
+{{- define "supercheck.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- define "supercheck.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- else if contains (include "supercheck.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "supercheck.name" .) | trunc 50 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "supercheck.selector" -}}
+app.kubernetes.io/name: {{ include "supercheck.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "supercheck.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{ include "supercheck.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{- define "supercheck.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "supercheck.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- default "default" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "supercheck.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{- printf "%s@%s" .repository .digest -}}
+{{- else -}}
+{{- printf "%s:%s" .repository (default $.Chart.AppVersion .tag) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "supercheck.webhookSecret" -}}
+{{ include "supercheck.fullname" . }}-webhook
+{{- end -}}
+
+{{- define "supercheck.ownCertificates" -}}
+{{- if eq .Values.certificates.mode "self" -}}true{{- end -}}
+{{- end -}}
+
+{{/* What the schema cannot say: values that are fine alone and not together. */}}
+{{- define "supercheck.check" -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.redis.enabled) -}}
+{{- fail (printf "replicas is %d, but without Redis each replica would count capacity for itself: set redis.enabled=true, or replicas to 1 or 0." (int .Values.replicas)) -}}
+{{- end -}}
+{{- if and .Values.redis.enabled (not .Values.redis.host) (not .Values.redis.urlKey) -}}
+{{- fail "redis.enabled is true, but nothing says where Redis is: set redis.host, or redis.existingSecret and redis.urlKey." -}}
+{{- end -}}
+{{- if and .Values.redis.urlKey (not .Values.redis.existingSecret) -}}
+{{- fail "redis.urlKey names a key, but of no Secret: set redis.existingSecret." -}}
+{{- end -}}
+{{- if eq (int .Values.webhook.port) (int .Values.http.port) -}}
+{{- fail "webhook.port and http.port must differ." -}}
+{{- end -}}
+{{- end -}}
