@@ -39,6 +39,8 @@ from supercheck_operator.ledger.contract import Ledger, State
 from supercheck_operator.queueing.queue import Queue, Queues
 from supercheck_operator.reporting import events, status
 from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.reporting.pace import Pace
+from supercheck_operator.reporting.results import Results
 from supercheck_operator.resources import (
     LABEL_EXECUTION_UID,
     ExecutionQueue,
@@ -77,6 +79,10 @@ class Reconciler:
     ) -> None:
         self.world = World()
         self.queues = queues
+        self.pace = Pace()
+        self.results = Results()
+        self.looks = 0
+        """Grows whenever something was looked at: what is shown may be another."""
         self._kube = kube
         self._launcher = Launcher(kube)
         self._explainer = Explainer(kube)
@@ -116,6 +122,8 @@ class Reconciler:
         """
         self.world.stepped = self._clock.stepped()
         try:
+            if kind is Kind.EXECUTION:
+                self.results.observe(raw, deleted=deleted)
             run = self.world.observe(kind, raw, deleted=deleted)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             logger.warning("%s %s cannot be read: %r", kind.value, _uid(raw), error)
@@ -187,6 +195,7 @@ class Reconciler:
             if run is not None:
                 await self._look(queue, run)
         await self._start(queue)
+        self.looks += 1
 
     async def _start(self, queue: Queue) -> None:
         while queue.spec is not None:
@@ -201,6 +210,7 @@ class Reconciler:
             waited = self._now() - run.waiting_since
             self._metrics.queue_wait.labels(queue.name).observe(max(0, waited.total_seconds()))
             run.claimed = run.attempt  # it counts before its Job is asked for
+            self.pace.began(run.uid, time.monotonic())
             run.stepped = self._clock.stepped()
             if self._freed[queue.name]:
                 self._handoffs[run.uid] = self._freed[queue.name].popleft()
@@ -210,7 +220,7 @@ class Reconciler:
 
     async def _look(self, queue: Queue, run: Run) -> None:
         """Assess ``run``, count it as what it is, and do what its assessment asks for."""
-        assessment = self._assess(queue, run)
+        assessment = run.assessment = self._assess(queue, run)
         run.resting = assessment is not None and assessment.resting
         await self._settle(queue, run)
         if run.proving:
@@ -258,6 +268,8 @@ class Reconciler:
                 self._forget(run)
         else:
             await self._ledger.hold(holder)
+        if freed:
+            self.pace.freed(run.uid, queue.name, time.monotonic())
         if freed and queue.waiting:
             self._freed[queue.name].append(time.monotonic())
 

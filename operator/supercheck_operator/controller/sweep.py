@@ -119,6 +119,7 @@ class Sweeper:
                 self._reconciler.touch(run)
         # Before the ledger opens: who comes first must not find that there is no queue.
         await self._create_default_queue()
+        self._reconciler.results.missing(executions.keys(), listed[0][2])
         found = {run.uid: holder for run in world if (holder := run.holder)}
         corrections = await self._ledger.reconcile(found, listed_at=began)
         for name, count in corrections.items():

@@ -59,6 +59,8 @@ class Run:
     """Its backoff is not known to be over."""
     stepped: timedelta = timedelta()
     """How far the clock had stepped when this attempt began to wait, or to run."""
+    assessment: Assessment | None = None
+    """What it was found to be when it was last looked at."""
     verdict: Assessment | None = None
     """How this attempt ended; it stands, whatever is seen before it is written."""
 

@@ -42,6 +42,9 @@ class Queue:
     def runs(self, uid: str) -> bool:
         return uid in self._running
 
+    def running_of(self, namespace: str) -> int:
+        return self._running_by_namespace[namespace]
+
     def put_running(self, uid: str, namespace: str) -> None:
         """It holds a slot, and no place in the line."""
         self._line.discard(uid)

@@ -1,0 +1,168 @@
+"""What is under way, as people see it: read from the memory of the reconciler, and nowhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from supercheck_operator.controller.reconcile import Reconciler
+from supercheck_operator.controller.world import Run
+from supercheck_operator.execution.observed import format_time
+from supercheck_operator.ledger.contract import State
+from supercheck_operator.queueing.queue import Queue
+from supercheck_operator.reporting.pace import Holding, estimates
+from supercheck_operator.reporting.shown import QueueWays, ShownExecution
+from supercheck_operator.reporting.status import summarize
+from supercheck_operator.resources import Ordering, Phase, Reason, StopPolicy, Summary
+from supercheck_operator.settings import Settings
+
+
+class Board:
+    """A ``reporting.shown.Source``."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reconciler = reconciler
+        self._settings = settings
+        self._now = now
+        self._monotonic = monotonic
+
+    @property
+    def version(self) -> int:
+        return self._reconciler.looks
+
+    def queues(self) -> list[str]:
+        return self._reconciler.queues.existing()
+
+    def ways(self, queue: str) -> QueueWays:
+        spec = self._reconciler.queues.spec(queue)
+        return QueueWays(
+            stop_policy=(spec.stop_policy if spec else StopPolicy.NONE).value,
+            ordering=(spec.ordering if spec else Ordering.FIFO).value,
+            slot_seconds=self._slot_seconds(queue),
+        )
+
+    def namespaces(self) -> frozenset[str]:
+        here = {run.namespace for run in self._reconciler.world}
+        return frozenset(here | self._reconciler.results.namespaces())
+
+    def running(self, queue: str) -> list[ShownExecution]:
+        runs = [run for run in self._of(queue) if run.state is State.RUNNING]
+        shown = [each for run in runs if (each := self._shown(run)) is not None]
+        # What has its verdict may hold its slot still, until its pods are gone.
+        return sorted(shown, key=lambda each: (each.started_at or "~", each.created_at))
+
+    def queued(self, queue: str) -> list[ShownExecution]:
+        known = self._reconciler.queues.get(queue)
+        line = list(known.upcoming(known.waiting))
+        starts = self._starts(known, [entry.namespace for entry in line])
+        found: list[ShownExecution] = []
+        for position, (entry, start) in enumerate(zip(line, starts, strict=True), start=1):
+            run = self._reconciler.world.get(entry.uid)
+            shown = self._shown(run) if run else None
+            if shown is None:
+                continue
+            said = {"position": position, "estimated_start": start, **self._kept(known, shown)}
+            found.append(shown.model_copy(update=said))
+        parked = [run for run in self._of(queue) if run.state is State.PARKED]
+        aside = [each for run in parked if (each := self._shown(run)) is not None]
+        return found + sorted(aside, key=lambda each: each.created_at)
+
+    def finished(self, queue: str) -> list[ShownExecution]:
+        return self._reconciler.results.of(queue)
+
+    def find(self, namespace: str, name: str) -> ShownExecution | None:
+        for run in self._reconciler.world:
+            execution = run.execution
+            if (
+                execution is not None
+                and run.namespace == namespace
+                and execution.metadata.name == name
+                and not execution.status.phase.final
+            ):
+                waits = run.state is State.WAITING
+                queued = self.queued(run.queue) if waits else ()
+                found = next((each for each in queued if each.uid == run.uid), None)
+                shown = found or self._shown(run)
+                tests = run.assessment.tests if run.assessment else ()
+                return shown.model_copy(update={"tests": tests}) if shown else None
+        return None
+
+    def _of(self, queue: str) -> list[Run]:
+        return [run for run in self._reconciler.world if run.queue == queue]
+
+    def _shown(self, run: Run) -> ShownExecution | None:
+        execution, assessment = run.execution, run.assessment
+        if execution is None:
+            return None
+        metadata, spec = execution.metadata, execution.spec
+        tests = assessment.tests if assessment else ()
+        phase = assessment.phase if assessment else execution.status.phase
+        return ShownExecution(
+            namespace=metadata.namespace,
+            name=metadata.name,
+            uid=run.uid,
+            queue=run.queue,
+            priority=spec.priority,
+            phase=phase,
+            reason=assessment.reason if assessment else execution.status.reason,
+            message=assessment.message if assessment else execution.status.message,
+            created_at=metadata.creation_timestamp,
+            started_at=_format(assessment.started_at if assessment else None),
+            completed_at=_format(assessment.completed_at if assessment else None),
+            attempts=assessment.attempts if assessment else execution.status.attempts or 0,
+            summary=summarize(tests) if tests else Summary(total=len(spec.tests)),
+            tests=tests if phase is Phase.RUNNING else (),
+        )
+
+    def _kept(self, queue: Queue, shown: ShownExecution) -> dict[str, str]:
+        """What keeps one in line from starting; its status, which is never written, cannot say."""
+        spec = queue.spec
+        if spec is None:
+            return {"message": f'Queue "{queue.name}" does not exist.'}
+        if spec.stop_policy.holds:
+            return {"reason": Reason.QUEUE_HELD, "message": f"Queue {queue.name} is held."}
+        share = self._settings.limits(spec).namespace_running
+        if share is not None and queue.running_of(shown.namespace) >= share:
+            message = f"Namespace {shown.namespace} runs its {share} in queue {queue.name}."
+            return {"reason": Reason.NAMESPACE_AT_CAPACITY, "message": message}
+        return {}
+
+    def _starts(self, queue: Queue, line: list[str]) -> list[str | None]:
+        """The estimated start of each in the line."""
+        slot_seconds = self._slot_seconds(queue.name)
+        if slot_seconds is None or queue.spec is None or queue.spec.stop_policy.holds:
+            return [None] * len(line)
+        limits = self._settings.limits(queue.spec)
+        now = self._now()
+        found = estimates(
+            line,
+            [self._holding(run, now) for run in self._of(queue.name) if queue.runs(run.uid)],
+            slots=limits.running,
+            slot_seconds=slot_seconds,
+            share=limits.namespace_running,
+        )
+        return [_format(None if s is None else now + timedelta(seconds=s)) for s in found]
+
+    def _holding(self, run: Run, now: datetime) -> Holding:
+        began = self._reconciler.pace.since(run.uid)
+        if began is not None:
+            return Holding(run.namespace, self._monotonic() - began)
+        started = run.assessment.started_at if run.assessment else None
+        return Holding(run.namespace, (now - started).total_seconds() if started else 0.0)
+
+    def _slot_seconds(self, queue: str) -> float | None:
+        """Measured since the start of this process; before that, by the results that are kept."""
+        measured = self._reconciler.pace.mean(queue)
+        return self._reconciler.results.mean_seconds(queue) if measured is None else measured
+
+
+def _format(moment: datetime | None) -> str | None:
+    return format_time(moment) if moment else None
