@@ -53,6 +53,7 @@ JOBS: Final = Resource("batch", "v1", "jobs")
 PODS: Final = Resource("", "v1", "pods")
 EVENTS: Final = Resource("", "v1", "events")
 NEW_EVENTS: Final = Resource("events.k8s.io", "v1", "events")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases")
 CONFIG_MAPS: Final = Resource("", "v1", "configmaps")
 SECRETS: Final = Resource("", "v1", "secrets")
 NAMESPACES: Final = Resource("", "v1", "namespaces", namespaced=False)
@@ -146,6 +147,18 @@ def _existing(kubeconfig: Path | None) -> str:
     return said
 
 
+def without_credentials(where: client.Configuration) -> client.Configuration:
+    """The same API server, to which nobody is known yet.
+
+    A client certificate would win over any token that is sent with a request.
+    """
+    bare = client.Configuration(host=where.host)
+    for name in ("ssl_ca_cert", "ca_cert_data", "verify_ssl", "tls_server_name", "proxy",
+                 "assert_hostname", "disable_strict_ssl_verification"):  # fmt: skip
+        setattr(bare, name, getattr(where, name))
+    return bare
+
+
 class Kube:
     """A client. ``on_write`` is told verb and resource of every request that may change something.
 
@@ -196,6 +209,7 @@ class Kube:
         """Nothing, where ``resource`` is served; NotFoundError where it is not."""
         await self._request("GET", resource.url(), query={"limit": "1"})
 
+    @asynccontextmanager
     async def watch(
         self,
         resource: Resource,
@@ -204,10 +218,11 @@ class Kube:
         namespace: str = "",
         labels: str = "",
         fields: str = "",
-    ) -> AsyncIterator[Raw]:
-        """Every event after ``version``, with bookmarks, until the API server ends the stream.
+    ) -> AsyncIterator[AsyncIterator[Raw]]:
+        """Once the API server has agreed: every event after ``version``, with bookmarks, until it
+        ends the stream.
 
-        Raises ExpiredError where it no longer knows what came after ``version``.
+        Raises ExpiredError, also later, where it no longer knows what came after ``version``.
         """
         query = {
             "watch": "true",
@@ -218,11 +233,7 @@ class Kube:
             "fieldSelector": fields,
         }
         async with self._stream(resource.url(namespace), query, silence=_SILENCE) as content:
-            while (line := await content.readline()).endswith(b"\n"):
-                event: Raw = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise _answered(int(event["object"].get("code", 500)), event["object"])
-                yield event
+            yield _events(content)
 
     async def logs(
         self, namespace: str, pod: str, query: Mapping[str, str]
@@ -243,6 +254,19 @@ class Kube:
         namespace = body["metadata"].get("namespace", "")
         query = {"fieldManager": manager} if manager else None
         return await self._request("POST", resource.url(namespace), query=query, body=body)
+
+    async def create_for(self, token: str, resource: Resource, body: Raw) -> Raw:
+        """``create`` for a caller, with their ``token``; fields the schema lacks are refused.
+
+        Without a token it is done as who we are, which for others must be nobody: see
+        ``without_credentials``.
+        """
+        self._on_write("create", resource.plural)
+        namespace = body["metadata"].get("namespace", "")
+        query = {"fieldValidation": "Strict"}
+        return await self._request(
+            "POST", resource.url(namespace), query=query, body=body, token=token
+        )
 
     async def ask(self, resource: Resource, body: Raw) -> Raw:
         """Create a review: an object that is an answer and is stored nowhere."""
@@ -315,8 +339,11 @@ class Kube:
         body: Raw | None = None,
         content_type: str = "application/json",
         timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - it is the transport's own
+        token: str = "",
     ) -> Raw:
         headers = await self._headers(method, url, content_type, body)
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         async with _transport_errors(method, url):
             response = await self._api.rest_client.request(
                 method,
@@ -365,6 +392,14 @@ class Kube:
 
     def _full(self, url: str, query: Mapping[str, str] | None) -> str:
         return f"{self.configuration.host}{url}" + (f"?{urlencode(query)}" if query else "")
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Raw]:
+    while (line := await content.readline()).endswith(b"\n"):
+        event: Raw = json.loads(line)
+        if event["type"] == "ERROR":
+            raise _answered(int(event["object"].get("code", 500)), event["object"])
+        yield event
 
 
 @asynccontextmanager
