@@ -29,6 +29,7 @@ class Module:
     name: str
     main: str
     version_variables: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()  # of the build
 
     @property
     def folder(self) -> Path:
@@ -48,8 +49,8 @@ class Module:
     def key(self) -> str:
         files = [*sorted(self.folder.glob("*.go")), self.folder / "go.mod", self.folder / "go.sum"]
         pins = [file.read_bytes() for file in files]
-        flags = [*GO_FLAGS, self.ldflags(), repr(sorted(GO_ENVIRONMENT.items())), go_version()]
-        return key_of(*pins, *(flag.encode() for flag in flags))
+        flags = [*GO_FLAGS, *self.tags, self.ldflags(), repr(sorted(GO_ENVIRONMENT.items()))]
+        return key_of(*pins, *(flag.encode() for flag in [*flags, go_version()]))
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,12 @@ KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version"
 HELM = Module("helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",))
 KSTATUS = Module("kstatus", "sigs.k8s.io/cli-utils")
 COREDNS = Module("coredns", "github.com/coredns/coredns")
+PROMETHEUS = Module(
+    "prometheus",
+    "github.com/prometheus/prometheus",
+    ("github.com/prometheus/common/version.Version",),
+    tags=("remove_all_sd", "enable_kubernetes_sd"),  # not those of each cloud
+)
 
 BINARIES = {
     binary.name: binary
@@ -95,6 +102,8 @@ BINARIES = {
         Binary("coredns", COREDNS, "github.com/coredns/coredns", 150),
         Binary("helm", HELM, "helm.sh/helm/v4/cmd/helm", 90),
         Binary("kstatus", KSTATUS, "kindless/tools/kstatus", 20),
+        Binary("promtool", PROMETHEUS, "github.com/prometheus/prometheus/cmd/promtool", 80),
+        Binary("prometheus", PROMETHEUS, "github.com/prometheus/prometheus/cmd/prometheus", 50),
     )
 }
 CONTROL_PLANE = (
@@ -170,7 +179,8 @@ def _build(binary: Binary) -> None:
     began = time.monotonic()
     built = subprocess.run(
         [
-            *("go", "build", *GO_FLAGS, "-ldflags", binary.module.ldflags()),
+            *("go", "build", *GO_FLAGS, "-tags", ",".join(binary.module.tags)),
+            *("-ldflags", binary.module.ldflags()),
             *("-o", str(unfinished), binary.package),
         ],
         cwd=binary.module.folder,

@@ -20,6 +20,7 @@ SIGNS = {
     "libc6-dev": "/usr/include/unistd.h",
     "mmdebstrap": "mmdebstrap",
     "nftables": "nft",
+    "redis-tools": "redis-check-rdb",
     "runc": "runc",
 }
 NODE = (

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def test_a_module_with_code_of_its_own_is_another_when_that_changes(
     assert module.key() == before
     (folder / "main.go").write_text("package main\n\nfunc main() {}\n")
     assert module.key() != before
+
+
+def test_other_build_tags_make_another_module() -> None:
+    plain = binaries.Module("prometheus", "github.com/prometheus/prometheus")
+    assert plain.key() != replace(plain, tags=("remove_all_sd",)).key()
 
 
 def test_the_version_is_the_pinned_one() -> None:
