@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -36,8 +37,14 @@ async def closed(request: pytest.FixtureRequest, clock: Clock) -> AsyncIterator[
 
 @pytest.fixture
 async def ledger(closed: Ledger, clock: Clock) -> Ledger:
-    await closed.reconcile({}, listed_at=clock.now)
+    await reconcile(closed)
     return closed
+
+
+async def reconcile(ledger: Ledger, *found: Holder) -> Counter[str]:
+    """A LIST that takes no time."""
+    await ledger.begin()
+    return await ledger.reconcile({holder.uid: holder for holder in found})
 
 
 def wanted(uid: str, *, namespace: str = "team-a", queue: str = "default") -> Reservation:
@@ -63,13 +70,16 @@ async def test_a_ledger_is_closed_until_it_was_rebuilt_and_never_answers_zeros(
         await closed.reserve(wanted("a"), FIVE_AND_FIFTY, dry_run=True)
     with pytest.raises(LedgerUnavailableError):
         await closed.occupancy("default")
-    await closed.reconcile({}, listed_at=clock.now)
+    await closed.begin()
+    with pytest.raises(LedgerUnavailableError):
+        await closed.occupancy("default")
+    await closed.reconcile({})
     assert await closed.occupancy("default") == Occupancy()
 
 
 async def test_what_is_held_while_closed_counts_once_open(closed: Ledger, clock: Clock) -> None:
     await closed.hold(runs("a"))
-    await closed.reconcile({"a": runs("a")}, listed_at=clock.now)
+    await reconcile(closed, runs("a"))
     assert await closed.occupancy("default") == Occupancy(running=1)
 
 
@@ -177,9 +187,10 @@ async def test_a_reservation_is_dropped_only_by_a_list_that_would_have_shown_it(
     ledger: Ledger, clock: Clock, age: float, kept: bool
 ) -> None:
     assert await admitted(ledger, wanted("a"))
-    reserved_at = clock.now
+    clock.now += age
+    await ledger.begin()
     clock.now += 3600  # its own age drops nothing
-    corrections = await ledger.reconcile({}, listed_at=reserved_at + age)
+    corrections = await ledger.reconcile({})
     assert await ledger.occupancy("default") == Occupancy(waiting=1 if kept else 0)
     assert corrections == ({} if kept else {"reservation": 1})
 
@@ -189,7 +200,7 @@ async def test_a_reservation_whose_object_was_seen_is_one_no_more(
 ) -> None:
     assert await admitted(ledger, wanted("a"))
     await ledger.hold(Holder("a", "default", "team-a", State.WAITING))
-    assert await ledger.reconcile({}, listed_at=clock.now) == {"holder": 1}
+    assert await reconcile(ledger) == {"holder": 1}
     assert await ledger.occupancy("default") == Occupancy()
 
 
@@ -199,7 +210,8 @@ async def test_a_retried_review_does_not_lengthen_a_reservation(
     assert await admitted(ledger, wanted("a"))
     clock.now += 30
     assert await admitted(ledger, wanted("a"))
-    await ledger.reconcile({}, listed_at=clock.now + 4)
+    clock.now += 4
+    await reconcile(ledger)
     assert await ledger.occupancy("default") == Occupancy()
 
 
@@ -209,15 +221,15 @@ async def test_reconcile_brings_the_truth_back_and_counts_what_was_different(
     await ledger.hold(runs("stays"))
     await ledger.hold(runs("gone"))
     await ledger.hold(Holder("changed", "default", "team-a", State.WAITING))
-    found = {uid: runs(uid) for uid in ("stays", "changed", "unseen")}
-    corrections = await ledger.reconcile(found, listed_at=clock.now)
+    found = [runs(uid) for uid in ("stays", "changed", "unseen")]
+    corrections = await reconcile(ledger, *found)
     assert corrections == {"holder": 1, "missing": 2}
     assert await ledger.occupancy("default") == Occupancy(running=3)
-    assert await ledger.reconcile(found, listed_at=clock.now) == {}
+    assert await reconcile(ledger, *found) == {}
 
 
 async def test_a_first_filling_corrects_nothing(closed: Ledger, clock: Clock) -> None:
-    assert await closed.reconcile({"a": runs("a")}, listed_at=clock.now) == {}
+    assert await reconcile(closed, runs("a")) == {}
     assert await closed.occupancy("default") == Occupancy(running=1)
 
 

@@ -64,6 +64,7 @@ class Model:
         self.holders: dict[str, Holder] = {}
         self.reserved_at: dict[str, float] = {}
         self.open = False
+        self.listed_at = 0.0
 
     def occupancy(self, queue: str, namespace: str | None = None) -> Occupancy:
         here = [
@@ -121,6 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.ledger = self.do(self.stack.enter_async_context(BACKENDS[self.backend](self.clock)))
+        self.a_list_begins()
 
     @rule(seconds=st.sampled_from([0.5, 1, 33, 34, 35]))
     def time_passes(self, seconds: float) -> None:
@@ -160,11 +162,18 @@ class LedgerMachine(RuleBasedStateMachine):
         self.model.holders.pop(f"u{number}", None)
         self.model.reserved_at.pop(f"u{number}", None)
 
-    @rule(shown=st.dictionaries(numbers, states, max_size=6), age=st.sampled_from([0, 1, 34, 70]))
-    def reconcile(self, shown: dict[int, State], age: float) -> None:
+    @rule()
+    def a_list_begins(self) -> None:
+        self.do(self.ledger.begin())
+        self.model.listed_at = self.clock.now
+
+    @rule(began_here=st.booleans(), shown=st.dictionaries(numbers, states, max_size=6))
+    def reconcile(self, began_here: bool, shown: dict[int, State]) -> None:
+        if began_here:
+            self.a_list_begins()
         found = {f"u{n}": holder_of(n, state) for n, state in shown.items()}
-        listed_at = self.clock.now - age
-        corrections = self.do(self.ledger.reconcile(found, listed_at=listed_at))
+        listed_at = self.model.listed_at
+        corrections = self.do(self.ledger.reconcile(found))
         model, expected = self.model, Counter[str]()
         for uid in list(model.holders):
             reserved_at = model.reserved_at.get(uid)

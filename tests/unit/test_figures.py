@@ -42,12 +42,12 @@ def found(*uids: str) -> dict[str, Holder]:
 async def test_figures_are_counted_as_admission_counts(
     ledger: MemoryLedger, figures: Figures
 ) -> None:
-    await ledger.reconcile(found("a", "b", "c"), listed_at=0)
+    await ledger.reconcile(found("a", "b", "c"))
     assert await figures.of("default") == Stats(1, 1, 2, 50)
 
 
 async def test_an_unknown_queue_has_no_figures(ledger: MemoryLedger, figures: Figures) -> None:
-    await ledger.reconcile({}, listed_at=0)
+    await ledger.reconcile({})
     with pytest.raises(UnknownQueueError, match=r'^Queue "nightly" does not exist\.$'):
         await figures.of("nightly")
 
@@ -55,7 +55,7 @@ async def test_an_unknown_queue_has_no_figures(ledger: MemoryLedger, figures: Fi
 async def test_figures_that_are_not_known_are_not_shown(
     ledger: MemoryLedger, figures: Figures, metrics: Metrics
 ) -> None:
-    await ledger.reconcile(found("a"), listed_at=0)
+    await ledger.reconcile(found("a"))
     await figures.refresh_metrics()
     assert 'executions_running{queue="default"} 1.0' in generate_latest(metrics.registry).decode()
 
@@ -74,7 +74,7 @@ async def test_the_gauges_of_every_queue_are_those_of_its_figures(
     ledger: MemoryLedger, figures: Figures, queues: Queues, metrics: Metrics
 ) -> None:
     queues.observe(builders.queue("slow", queuedCapacity=0))
-    await ledger.reconcile(found("a", "b"), listed_at=0)
+    await ledger.reconcile(found("a", "b"))
     await figures.refresh_metrics()
     text = generate_latest(metrics.registry).decode()
     for line in (
@@ -92,7 +92,7 @@ async def test_the_gauges_of_every_queue_are_those_of_its_figures(
 async def test_a_deleted_queue_leaves_the_metrics(
     ledger: MemoryLedger, figures: Figures, queues: Queues, metrics: Metrics
 ) -> None:
-    await ledger.reconcile({}, listed_at=0)
+    await ledger.reconcile({})
     await figures.refresh_metrics()
     queues.observe(builders.queue(version=2), deleted=True)
     await figures.refresh_metrics()

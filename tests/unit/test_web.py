@@ -66,7 +66,7 @@ class Surface:
 
     async def open(self, *uids: str) -> None:
         found = {uid: Holder(uid, "default", "team-a", State.RUNNING) for uid in uids}
-        await self.ledger.reconcile(found, listed_at=0)
+        await self.ledger.reconcile(found)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Make everything known what the API server has. Raises KubeError."""
-        began = time.monotonic()
+        await self._ledger.begin()
         first = not self.last_success
         world, queues = self._reconciler.world, self._reconciler.queues
         raw_queues, version = await self._kube.list(QUEUES)
@@ -121,7 +121,7 @@ class Sweeper:
         await self._create_default_queue()
         self._reconciler.results.missing(executions.keys(), listed[0][2])
         found = {run.uid: holder for run in world if (holder := run.holder)}
-        corrections = await self._ledger.reconcile(found, listed_at=began)
+        corrections = await self._ledger.reconcile(found)
         for name, count in corrections.items():
             self._metrics.ledger_corrections.labels(name).inc(count)
         if not self._wanted.is_set():

@@ -95,9 +95,12 @@ class Ledger(Protocol):
     async def release(self, uid: str, queue: str) -> None:
         """The controller has found that it is over. Unknown ones are no error."""
 
-    async def reconcile(self, found: Mapping[str, Holder], *, listed_at: float) -> Counter[str]:
-        """Make the ledger say what a consistent LIST found, and open it if it was closed.
+    async def begin(self) -> None:
+        """A consistent LIST begins now: what it must show, the next ``reconcile`` judges by it."""
 
-        A reservation without its object is dropped only by that evidence: the LIST, begun at
-        ``listed_at`` (monotonic seconds), would have shown it. Returns corrections by kind.
+    async def reconcile(self, found: Mapping[str, Holder]) -> Counter[str]:
+        """Make the ledger say what the LIST found, and open it if it was closed.
+
+        A reservation without its object is dropped only by that evidence: it was CREATE_TIMEOUT old
+        when the LIST began, which would have shown it. Returns corrections by kind.
         """

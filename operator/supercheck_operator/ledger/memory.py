@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
@@ -63,6 +64,7 @@ class MemoryLedger:
         self._by_name: dict[_Name, str] = {}
         self._books: defaultdict[str, _Book] = defaultdict(_Book)
         self._open = False
+        self._begun = -math.inf
 
     async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
         self._must_be_open()
@@ -100,11 +102,14 @@ class MemoryLedger:
     async def release(self, uid: str, queue: str) -> None:  # noqa: ARG002 - part of the contract
         self._drop(uid)
 
-    async def reconcile(self, found: Mapping[str, Holder], *, listed_at: float) -> Counter[str]:
+    async def begin(self) -> None:
+        self._begun = self._monotonic()
+
+    async def reconcile(self, found: Mapping[str, Holder]) -> Counter[str]:
         corrections: Counter[str] = Counter()
         for uid in self._holders.keys() - found.keys():
             unseen = self._reserved.get(uid)
-            if unseen is not None and unseen.since + CREATE_TIMEOUT > listed_at:
+            if unseen is not None and unseen.since + CREATE_TIMEOUT > self._begun:
                 continue
             corrections["holder" if unseen is None else "reservation"] += 1
             self._drop(uid)

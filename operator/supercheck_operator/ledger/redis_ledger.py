@@ -1,0 +1,188 @@
+"""The ledger that replicas share. Every call is one call of ``ledger.lua``, which Redis runs alone.
+
+Whatever makes Redis forget closes it until the next ``reconcile``: the hash of the ledger is gone,
+or was made on another server, or the controller has not asked for too long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, Final, cast
+from uuid import uuid4
+
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+
+from supercheck_operator.ledger.capacity import Limits, Occupancy, stats
+from supercheck_operator.ledger.contract import (
+    CREATE_TIMEOUT,
+    Answer,
+    Holder,
+    LedgerUnavailableError,
+    Reservation,
+)
+from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, why
+
+TIMEOUT: Final = 2.0
+"""Seconds for everything that one call needs: a connection, retries, the answer."""
+KEPT: Final = 60.0
+"""Seconds for which it stays open without a sign of its controller: longer than a failover takes,
+shorter than it takes to forget that one of two primaries goes on by itself."""
+_AT_ONCE: Final = 1000
+"""Updates in one call; it keeps Redis from other work for some milliseconds."""
+
+_SCRIPT: Final = files(__package__).joinpath("ledger.lua").read_text()
+_SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+
+Update = tuple[str, Holder | None]
+"""A UID and what it is now; None when it is over."""
+
+
+class RedisLedger:
+    """``name`` says in errors where it is; ``now``, if given, dates reservations (seconds)."""
+
+    def __init__(
+        self,
+        client: Client,
+        name: str = "Redis",
+        *,
+        prefix: str = "supercheck",
+        kept: float = KEPT,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self._client = client
+        self._name = name
+        self._key = f"{prefix}:ledger:v1"
+        self._kept = _ms(kept)
+        self._now = now
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._ahead: float | None = None
+        """How far the server's clock is ahead of ours, if it has ever answered."""
+        self._writer = uuid4().hex
+        self._mark = ""
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
+        word, whole, part = await self._ask(
+            "reserve",
+            wanted.uid,
+            wanted.queue,
+            wanted.namespace,
+            wanted.holder().state.value,
+            wanted.name,
+            "dry" if dry_run else "",
+            _said(limits),
+        )
+        share = limits.of_namespace()
+        if word == "namespace" and share is not None:
+            figures = stats(_occupancy(part), share)
+            return Answer(admitted=False, stats=figures, namespace=wanted.namespace)
+        return Answer(admitted=word == "admitted", stats=stats(_occupancy(whole), limits))
+
+    async def occupancy(self, queue: str, share: int | None = None) -> Occupancy:
+        _, counts = await self._ask("occupancy", queue, "" if share is None else share)
+        return _occupancy(counts)
+
+    async def hold(self, holder: Holder) -> None:
+        await self.update([(holder.uid, holder)])
+
+    async def release(self, uid: str, queue: str) -> None:  # noqa: ARG002 - part of the contract
+        await self.update([(uid, None)])
+
+    async def update(self, updates: Iterable[Update]) -> None:
+        """Holds and releases, in order. While closed there is nothing to update."""
+        flat = [said for uid, holder in updates for said in (uid, _entry(holder))]
+        for start in range(0, len(flat), 2 * _AT_ONCE):
+            await self._ask(
+                "update", self._writer, *flat[start : start + 2 * _AT_ONCE], may_be_closed=True
+            )
+
+    async def keep(self) -> None:
+        """A sign of the controller, without which it closes. Raises as every call does."""
+        await self._ask("keep", self._writer, self._kept)
+
+    async def begin(self) -> None:
+        self._mark = uuid4().hex
+        await self._ask("begin", self._writer, self._mark)
+
+    async def reconcile(self, found: Mapping[str, Holder]) -> Counter[str]:
+        flat = [said for uid, holder in found.items() for said in (uid, _entry(holder))]
+        _, was_open, *counts = await self._ask(
+            "reconcile", self._writer, self._mark, self._kept, _ms(CREATE_TIMEOUT), *flat
+        )
+        if not was_open:
+            return Counter()  # a first filling corrects nothing
+        kinds = ("holder", "reservation", "missing", "count")
+        return +Counter(dict(zip(kinds, counts, strict=True)))
+
+    # One call ------------------------------------------------------------------------------------
+
+    async def _ask(
+        self, what: str, *arguments: str | int, may_be_closed: bool = False
+    ) -> list[Any]:
+        """The answer after its time: a word and what belongs to it.
+
+        Everything asked may be asked again: a UID gets one place, and a call that comes late, when
+        we have given it up, does nothing.
+        """
+        try:
+            async with asyncio.timeout(TIMEOUT), self._turns:
+                answer = await self._run(what, arguments)
+                if answer[0] == "late":
+                    answer = await self._run(what, arguments)
+        except (RedisError, OSError, TimeoutError) as error:
+            if isinstance(error, ReadOnlyError):
+                await self._reconnect()
+            raise LedgerUnavailableError(f"{self._name} {why(error)}") from error
+        match answer[0]:
+            case "closed" if not may_be_closed:
+                raise LedgerUnavailableError(f"the ledger in {self._name} has not been rebuilt yet")
+            case "superseded":
+                raise LedgerUnavailableError(f"another process keeps the ledger in {self._name}")
+            case "late":
+                raise LedgerUnavailableError(f"{self._name} answers too late")
+        return answer
+
+    async def _run(self, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
+        # The first time there is no telling what its clock shows: the answer tells.
+        until = 0 if self._ahead is None else _ms(time.monotonic() + self._ahead + TIMEOUT)
+        now = "" if self._now is None else _ms(self._now())
+        sent = (1, self._key, what, until, now, *arguments)
+        client = cast("Any", self._client)  # annotated for both kinds of client at once
+        clock: int
+        answer: list[Any]
+        try:
+            clock, *answer = await client.evalsha(_SHA, *sent)
+        except NoScriptError:
+            clock, *answer = await client.eval(_SCRIPT, *sent)
+        self._ahead = clock / 1000 - time.monotonic()
+        return answer
+
+    async def _reconnect(self) -> None:
+        """It was the primary: ask anew who is, under the same name."""
+        pool = getattr(self._client, "connection_pool", None)
+        if pool is not None:
+            await pool.disconnect()
+
+
+def _entry(holder: Holder | None) -> str:
+    return f"{holder.state.value}/{holder.queue}/{holder.namespace}" if holder else ""
+
+
+def _said(limits: Limits) -> str:
+    own = ("" if x is None else x for x in (limits.namespace_running, limits.namespace_queued))
+    return " ".join(map(str, (limits.running, limits.queued, *own, int(limits.held))))
+
+
+def _occupancy(counts: list[int]) -> Occupancy:
+    return Occupancy(*counts)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
