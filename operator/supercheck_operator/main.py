@@ -32,7 +32,10 @@ from supercheck_operator.controller.sweep import Sweeper
 from supercheck_operator.declared_queues import DeclaredQueues
 from supercheck_operator.installation import StartError
 from supercheck_operator.kube import ConfigError, Kube, KubeError, configuration
+from supercheck_operator.ledger.buffered import BufferedLedger
 from supercheck_operator.ledger.memory import MemoryLedger
+from supercheck_operator.ledger.redis_client import connect
+from supercheck_operator.ledger.redis_ledger import RedisLedger
 from supercheck_operator.queueing.queue import Queues
 from supercheck_operator.reporting.figures import Figures
 from supercheck_operator.reporting.metrics import Metrics
@@ -114,7 +117,8 @@ class Operator:
         self._metrics = Metrics()
         self._health = Health()
         self._queues = Queues()
-        self._ledger = MemoryLedger()
+        self._redis = self._redis_ledger() if settings.ledger == "redis" else None
+        self._ledger = BufferedLedger(self._redis) if self._redis else MemoryLedger()
         self._figures = Figures(
             ledger=self._ledger, queues=self._queues, settings=settings, metrics=self._metrics
         )
@@ -134,7 +138,18 @@ class Operator:
         try:
             await self._until_stopped(self._run(kube))
         finally:
+            if self._redis:
+                await self._redis.close()
             await kube.close()
+
+    def _redis_ledger(self) -> RedisLedger:
+        address = self._settings.redis_address()
+        return RedisLedger(
+            connect(address),
+            str(address),
+            prefix=self._settings.redis_prefix,
+            on_error=self._metrics.ledger_errors.inc,
+        )
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -224,6 +239,8 @@ class Operator:
             self._settings.http_port,
         )
         writer = QueueStatusWriter(kube=kube, reconciler=reconciler, figures=self._figures)
+        if isinstance(self._ledger, BufferedLedger):
+            tasks.create_task(self._ledger.run(sweeper.soon))
         tasks.create_task(sweeper.run())
         tasks.create_task(writer.run())
         watching = asyncio.Event()

@@ -8,8 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
+from supercheck_operator.ledger.address import PORT, Address, AddressError, Kind, Login, Tls, parse
 from supercheck_operator.ledger.capacity import Limits, or_else
 from supercheck_operator.resources import ExecutionQueueSpec
 
@@ -36,7 +37,17 @@ class Settings(BaseModel):
     test_execution_timeout_ms: Annotated[int, Field(ge=1000, le=7 * 24 * 3_600_000)] = 900_000
     retry_after_seconds: Annotated[int, Field(ge=0, le=3600)] = 0
     job_ttl_seconds: Annotated[int, Field(ge=0, le=366 * 24 * 3600)] = 24 * 3600
-    ledger: Literal["memory"] = "memory"
+    ledger: Literal["memory", "redis"] = "memory"
+    redis_url: SecretStr | None = None
+    redis_host: str | None = None
+    redis_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = PORT
+    redis_username: str | None = None
+    redis_password: SecretStr | None = None
+    redis_password_file: Path | None = None
+    redis_ca_file: Path | None = None
+    redis_cert_file: Path | None = None
+    redis_key_file: Path | None = None
+    redis_prefix: Annotated[str, Field(pattern=r"^[-\w.:]{1,100}$")] = "supercheck"
     webhook_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 9443
     webhook_configuration: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
     webhook_service: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
@@ -68,10 +79,45 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _redis_is_somewhere(self) -> Settings:
+        if self.ledger == "redis":
+            self.redis_address()
+        return self
+
+    @model_validator(mode="after")
     def _a_secret_has_a_namespace(self) -> Settings:
         if self.webhook_secret is not None and not self.pod_namespace:
             raise ValueError("--webhook-secret needs POD_NAMESPACE, the namespace it is in")
         return self
+
+    def redis_address(self) -> Address:
+        """Where Redis is. Raises ValueError: one sentence without its full stop, and no secret."""
+        for file in ("redis_password_file", "redis_ca_file", "redis_cert_file", "redis_key_file"):
+            path = getattr(self, file)
+            if path is not None and not path.is_file():
+                raise ValueError(f"{file.upper()} cannot be {str(path)!r}: there is no such file")
+        if (self.redis_cert_file is None) != (self.redis_key_file is None):
+            raise ValueError("REDIS_CERT_FILE and REDIS_KEY_FILE belong together")
+        files = (self.redis_ca_file, self.redis_cert_file, self.redis_key_file)
+        tls = Tls(*files) if any(files) else None
+        password = self.redis_password.get_secret_value() if self.redis_password else None
+        login = Login(self.redis_username, password, self.redis_password_file)
+        if self.redis_url is None:
+            return self._redis_at(self.redis_host or "", login, tls)
+        try:
+            address = parse(self.redis_url.get_secret_value(), login, tls or Tls())
+        except AddressError as error:
+            raise ValueError(f"REDIS_URL cannot be used: {error}") from error
+        if tls and not address.tls:
+            raise ValueError("REDIS_URL is not one of rediss, but there are files for TLS")
+        return address
+
+    def _redis_at(self, host: str, login: Login, tls: Tls | None) -> Address:
+        if not host:
+            raise ValueError("--ledger redis needs REDIS_URL or REDIS_HOST")
+        if not set(host).isdisjoint("/@, "):
+            raise ValueError("REDIS_HOST must be the name of a host; a URL belongs in REDIS_URL")
+        return Address(Kind.SINGLE, ((host, self.redis_port),), login, tls=tls)
 
     @property
     def execution_timeout(self) -> timedelta:
@@ -115,7 +161,9 @@ _VARIABLES: Final[dict[str, str]] = {
     "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
     "pod_namespace": "POD_NAMESPACE",
 }
-_REDIS_VARIABLES: Final = ("REDIS_URL", "REDIS_HOST")
+_REDIS_VARIABLES: Final[dict[str, str]] = {
+    field: field.upper() for field in Settings.model_fields if field.startswith("redis_")
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -125,7 +173,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--kubeconfig", metavar="FILE", help="default: $KUBECONFIG or ~/.kube/config")
     add("--context", metavar="NAME", help="context of the kubeconfig; default: its current one")
     add("--components", metavar="LIST", help=f"comma-separated: {','.join(COMPONENTS)} (all)")
-    add("--ledger", metavar="KIND", help="memory")
+    add("--ledger", metavar="KIND", help="memory, or redis (if REDIS_URL or REDIS_HOST is set)")
     add("--webhook-port", metavar="PORT", help="HTTPS port of the admission webhook (9443)")
     add("--webhook-configuration", metavar="NAME", help="the one to write the authority into")
     add("--webhook-service", metavar="NAME", help="the Service that leads to the webhook")
@@ -138,7 +186,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "environment: RUNNING_CAPACITY (5), QUEUED_CAPACITY (50), MAX_CONCURRENT_TESTS (2), "
         "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
         "retry), JOB_TTL_SECONDS (86400: Jobs, pods and logs are kept so long after the end), "
-        "SWEEP_SECONDS (30), WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE"
+        "SWEEP_SECONDS (30), WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE; for Redis: "
+        "REDIS_URL, or REDIS_HOST and REDIS_PORT (6379); REDIS_USERNAME, REDIS_PASSWORD or "
+        "REDIS_PASSWORD_FILE; REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE; REDIS_PREFIX"
     )
 
 
@@ -155,16 +205,28 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
     said |= {k: v for k, v in vars(flags).items() if k in Settings.model_fields and v is not None}
     if isinstance(components := said.get("components"), str):
         said["components"] = [name.strip() for name in components.split(",") if name.strip()]
-    for variable in _REDIS_VARIABLES:
-        if environment.get(variable) and "ledger" not in said:
-            raise SettingsError(
-                f"{variable} is set, but this version has no Redis ledger: unset it, or say"
-                " --ledger memory to run one replica without Redis."
-            )
+    if said.setdefault("ledger", _ledger(environment)) != "memory":
+        said |= _redis(environment)
     try:
         return Settings.model_validate(said)
     except ValidationError as error:
         raise SettingsError(_sentence(error.errors(), said)) from error
+
+
+def _ledger(environment: Mapping[str, str]) -> str:
+    return "redis" if environment.get("REDIS_URL") or environment.get("REDIS_HOST") else "memory"
+
+
+def _redis(environment: Mapping[str, str]) -> dict[str, str]:
+    said = {
+        field: environment[variable]
+        for field, variable in _REDIS_VARIABLES.items()
+        if environment.get(variable, "") != ""
+    }
+    if "redis_url" in said or said.get("redis_port", "").startswith("tcp://"):
+        # Kubernetes itself sets REDIS_PORT so, where there is a Service named redis.
+        said.pop("redis_port", None)
+    return said
 
 
 def _sentence(errors: Sequence[Any], said: Mapping[str, Any]) -> str:
@@ -172,7 +234,7 @@ def _sentence(errors: Sequence[Any], said: Mapping[str, Any]) -> str:
     if not first["loc"]:
         return f"{first['ctx']['error']}."
     field = str(first["loc"][0])
-    name = _VARIABLES.get(field) or _FLAGS.get(field, field)
+    name = (_VARIABLES | _REDIS_VARIABLES | _FLAGS).get(field, field)
     value = said.get(field)
     shown = str(",".join(value) if isinstance(value, list) else value)
     if len(shown) > _SHOWN:

@@ -74,8 +74,10 @@ async def test_equal_ports_are_refused() -> None:
 
 
 @pytest.mark.parametrize("variable", ["REDIS_HOST", "REDIS_URL"])
-async def test_redis_is_refused_rather_than_ignored(variable: str) -> None:
-    assert variable in await refused(**{variable: "redis://127.0.0.1"})
+async def test_a_redis_that_cannot_be_is_named_without_its_password(variable: str) -> None:
+    sentence = await refused(**{variable: "http://u:secret@127.0.0.1"})
+    assert variable in sentence
+    assert "secret" not in sentence
 
 
 async def test_busy_ports_are_named(cluster: Cluster) -> None:

@@ -37,6 +37,7 @@ COUNTERS = {
     "supercheck_admissions_total": {"queue", "result", "reason"},
     "supercheck_executions_finished_total": {"queue", "phase", "reason"},
     "supercheck_kube_writes_total": {"verb", "resource"},
+    "supercheck_ledger_errors_total": set(),
 }
 HISTOGRAMS = {
     "supercheck_admission_duration_seconds": set(),

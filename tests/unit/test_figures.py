@@ -112,6 +112,7 @@ def test_every_metric_of_the_contract_exists(metrics: Metrics) -> None:
         "executions_finished",
         "kube_writes",
         "ledger_corrections",
+        "ledger_errors",
         "admission_duration_seconds",
         "queue_wait_seconds",
         "handoff_seconds",

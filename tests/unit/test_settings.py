@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import argparse
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from tests.unit.builders import queue
 
+from supercheck_operator.ledger.address import Address, Kind, Login, Tls
 from supercheck_operator.ledger.capacity import Limits
 from supercheck_operator.settings import Settings, SettingsError, add_flags, load
 
@@ -103,8 +105,8 @@ def test_a_variable_that_cannot_be_right_is_named(variable: str, value: str, mus
 @pytest.mark.parametrize(
     ("flag", "value", "must"),
     [
-        ("--ledger", "redis", "be 'memory'"),
-        ("--ledger", "", "be 'memory'"),
+        ("--ledger", "postgres", "be 'memory' or 'redis'"),
+        ("--ledger", "", "be 'memory' or 'redis'"),
         ("--webhook-port", "0", "be greater than or equal to 1"),
         ("--webhook-port", "65536", "be less than or equal to 65535"),
         ("--http-port", "http", "be a valid integer, unable to parse string as an integer"),
@@ -148,11 +150,105 @@ def test_one_port_cannot_serve_two() -> None:
     assert str(refusal.value) == "--webhook-port and --http-port must differ."
 
 
-@pytest.mark.parametrize("variable", ["REDIS_HOST", "REDIS_URL"])
-def test_redis_is_refused_rather_than_ignored(variable: str) -> None:
-    with pytest.raises(SettingsError, match=rf"^{variable} is set, but .*--ledger memory"):
-        load_from(**{variable: "redis:6379"})
-    assert load_from("--ledger", "memory", **{variable: "redis:6379"}).ledger == "memory"
+# Redis -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"REDIS_HOST": "redis"}, {"REDIS_URL": "redis://redis"}, {"REDIS_URL": "sentinel://s/x"}],
+)
+def test_where_redis_is_told_of_it_is_used_unless_memory_is_asked_for(said: dict[str, str]) -> None:
+    assert load_from(**said).ledger == "redis"
+    assert load_from("--ledger", "memory", **said).ledger == "memory"
+
+
+def test_host_port_and_password_make_an_address(tmp_path: Path) -> None:
+    settings = load_from(
+        REDIS_HOST="r",
+        REDIS_PORT="7000",
+        REDIS_USERNAME="u",
+        REDIS_PASSWORD="p",
+        REDIS_PREFIX="a:b",
+    )
+    address = Address(Kind.SINGLE, (("r", 7000),), Login("u", "p"))
+    assert (settings.redis_address(), settings.redis_prefix) == (address, "a:b")
+    file = tmp_path / "file"
+    file.touch()
+    settings = load_from(REDIS_HOST="r", REDIS_PASSWORD_FILE=str(file), REDIS_CA_FILE=str(file))
+    address = Address(Kind.SINGLE, (("r", 6379),), Login(password_file=file), tls=Tls(file))
+    assert settings.redis_address() == address
+
+
+def test_a_url_goes_before_a_host_and_may_leave_the_password_to_its_variable() -> None:
+    settings = load_from(REDIS_URL="rediss://u@one", REDIS_HOST="two", REDIS_PASSWORD="p")
+    assert settings.redis_address() == Address(
+        Kind.SINGLE, (("one", 6379),), Login("u", "p"), tls=Tls()
+    )
+
+
+def test_a_port_that_kubernetes_sets_for_a_service_is_not_ours() -> None:
+    service = "tcp://10.96.0.7:6379"
+    for said in ({"REDIS_HOST": "redis"}, {"REDIS_URL": "redis://redis"}, {}):
+        assert load_from(REDIS_PORT=service, **said).redis_port == 6379
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"REDIS_URL": "secret:6379"}, "REDIS_URL cannot be used: it has no scheme"),
+        (
+            {"REDIS_URL": "http://secret"},
+            "REDIS_URL cannot be used: it has no scheme",
+        ),
+        ({"REDIS_URL": "redis://"}, "REDIS_URL cannot be used: it names no host"),
+        ({"REDIS_URL": "redis://u:secret@"}, "REDIS_URL cannot be used: it names no host"),
+        ({"REDIS_URL": "redis://u:secret#1@r"}, "REDIS_URL cannot be used: its port is no number"),
+        ({"REDIS_URL": "redis://u:secret/@r"}, "REDIS_URL cannot be used: its port is no number"),
+        ({"REDIS_URL": "redis://r:65536"}, "REDIS_URL cannot be used: its port is no number"),
+        ({"REDIS_URL": "redis://r/secret"}, "REDIS_URL cannot be used: its database is no number"),
+        ({"REDIS_URL": "redis://r?ssl=no"}, "REDIS_URL cannot be used: it has an option"),
+        ({"REDIS_URL": "redis://r,s"}, "REDIS_URL cannot be used: it names several hosts"),
+        ({"REDIS_URL": "redis+sentinel://r"}, "REDIS_URL cannot be used: it does not say the name"),
+        ({"REDIS_URL": "redis+cluster://r/1"}, "REDIS_URL cannot be used: a cluster has only"),
+        ({"REDIS_HOST": "redis://u:secret@r"}, "REDIS_HOST must be the name of a host"),
+        ({"REDIS_HOST": "r", "REDIS_PORT": "many"}, "REDIS_PORT cannot be 'many': it must be"),
+        ({"REDIS_HOST": "r", "REDIS_PREFIX": "a b"}, "REDIS_PREFIX cannot be 'a b': it must"),
+        (
+            {"REDIS_HOST": "r", "REDIS_PASSWORD_FILE": "/no/such"},
+            "REDIS_PASSWORD_FILE cannot be '/no/such': there is no such file.",
+        ),
+        (
+            {"REDIS_URL": "rediss://r", "REDIS_CA_FILE": "/no/such"},
+            "REDIS_CA_FILE cannot be '/no/such': there is no such file.",
+        ),
+        (
+            {"REDIS_URL": "rediss://r", "REDIS_KEY_FILE": __file__},
+            "REDIS_CERT_FILE and REDIS_KEY_FILE belong together.",
+        ),
+        (
+            {"REDIS_URL": "redis://r", "REDIS_CA_FILE": __file__},
+            "REDIS_URL is not one of rediss, but there are files for TLS.",
+        ),
+    ],
+)
+def test_a_redis_that_cannot_be_is_told_in_a_sentence_without_secrets(
+    said: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from(**said)
+    assert str(refusal.value).startswith(sentence)
+    assert str(refusal.value).endswith(".")
+    assert "secret" not in str(refusal.value)
+
+
+def test_a_redis_ledger_without_redis_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^--ledger redis needs REDIS_URL or REDIS_HOST\.$"):
+        load_from("--ledger", "redis")
+
+
+def test_settings_that_are_printed_show_no_secret() -> None:
+    settings = load_from(REDIS_URL="redis://u:hidden@r", REDIS_PASSWORD="hidden")
+    assert "hidden" not in f"{settings!r} {settings.redis_address()!r} {settings.redis_address()}"
 
 
 # What a queue leaves unsaid ----------------------------------------------------------------------

@@ -74,6 +74,10 @@ class LedgerUnavailableError(Exception):
     """The ledger cannot say who occupies capacity: not rebuilt yet, or out of reach."""
 
 
+class LedgerClosedError(LedgerUnavailableError):
+    """It is there and waits for a ``reconcile``."""
+
+
 class Ledger(Protocol):
     """Every call raises LedgerUnavailableError when it cannot be answered truly."""
 

@@ -13,7 +13,7 @@ from supercheck_operator.ledger.contract import (
     CREATE_TIMEOUT,
     Answer,
     Holder,
-    LedgerUnavailableError,
+    LedgerClosedError,
     Reservation,
     State,
 )
@@ -124,7 +124,7 @@ class MemoryLedger:
 
     def _must_be_open(self) -> None:
         if not self._open:
-            raise LedgerUnavailableError("the ledger has not been rebuilt yet")
+            raise LedgerClosedError("the ledger has not been rebuilt yet")
 
     def _put(self, holder: Holder) -> None:
         self._drop(holder.uid)

@@ -17,11 +17,13 @@ from uuid import uuid4
 
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
+from supercheck_operator.ledger.buffered import Update
 from supercheck_operator.ledger.capacity import Limits, Occupancy, stats
 from supercheck_operator.ledger.contract import (
     CREATE_TIMEOUT,
     Answer,
     Holder,
+    LedgerClosedError,
     LedgerUnavailableError,
     Reservation,
 )
@@ -38,12 +40,12 @@ _AT_ONCE: Final = 1000
 _SCRIPT: Final = files(__package__).joinpath("ledger.lua").read_text()
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
-Update = tuple[str, Holder | None]
-"""A UID and what it is now; None when it is over."""
-
 
 class RedisLedger:
-    """``name`` says in errors where it is; ``now``, if given, dates reservations (seconds)."""
+    """``name`` says in errors where it is; ``now``, if given, dates reservations (seconds).
+
+    ``on_error`` is called when Redis has not answered, or with an error.
+    """
 
     def __init__(
         self,
@@ -52,12 +54,14 @@ class RedisLedger:
         *,
         prefix: str = "supercheck",
         kept: float = KEPT,
+        on_error: Callable[[], object] = lambda: None,
         now: Callable[[], float] | None = None,
     ) -> None:
         self._client = client
         self._name = name
         self._key = f"{prefix}:ledger:v1"
         self._kept = _ms(kept)
+        self._on_error = on_error
         self._now = now
         self._turns = asyncio.Semaphore(CONNECTIONS)
         self._ahead: float | None = None
@@ -137,12 +141,13 @@ class RedisLedger:
                 if answer[0] == "late":
                     answer = await self._run(what, arguments)
         except (RedisError, OSError, TimeoutError) as error:
+            self._on_error()
             if isinstance(error, ReadOnlyError):
                 await self._reconnect()
             raise LedgerUnavailableError(f"{self._name} {why(error)}") from error
         match answer[0]:
             case "closed" if not may_be_closed:
-                raise LedgerUnavailableError(f"the ledger in {self._name} has not been rebuilt yet")
+                raise LedgerClosedError(f"the ledger in {self._name} has not been rebuilt yet")
             case "superseded":
                 raise LedgerUnavailableError(f"another process keeps the ledger in {self._name}")
             case "late":

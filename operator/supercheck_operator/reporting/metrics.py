@@ -63,6 +63,11 @@ class Metrics:
             ["kind"],
             registry=registry,
         )
+        self.ledger_errors = Counter(
+            "supercheck_ledger_errors_total",
+            "What the ledger was asked and could not answer.",
+            registry=registry,
+        )
         self.admission_duration = Histogram(
             "supercheck_admission_duration_seconds",
             "Time to judge a submission.",

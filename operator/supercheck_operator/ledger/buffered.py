@@ -1,0 +1,151 @@
+"""The controller's side of a ledger that may be slow or away: telling it never waits for it.
+
+What the controller knows is in its own process; the ledger is told behind its back, in order, of
+each execution the latest state only. What could not be told is not told later: the next
+``reconcile`` says everything, and is asked for as soon as the ledger answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Final, Protocol
+
+from supercheck_operator.ledger.capacity import Limits, Occupancy
+from supercheck_operator.ledger.contract import (
+    Answer,
+    Holder,
+    Ledger,
+    LedgerClosedError,
+    LedgerUnavailableError,
+    Reservation,
+)
+
+logger = logging.getLogger(__name__)
+
+SIGN: Final = 1.0
+"""Seconds between two signs of the controller, which also find out whether the ledger is there."""
+_PATIENCE: Final = 5.0
+"""Seconds between two rebuilds that are asked for, if one after the other comes to nothing."""
+
+Update = tuple[str, Holder | None]
+"""A UID and what it is now; None when it is over."""
+
+
+class SharedLedger(Ledger, Protocol):
+    """A ledger that is somewhere else."""
+
+    async def update(self, updates: Iterable[Update]) -> None:
+        """Holds and releases, in order."""
+
+    async def keep(self) -> None:
+        """A sign of its controller, without which it closes."""
+
+
+class BufferedLedger:
+    """``ledger``, but ``hold`` and ``release`` return at once and nothing of a sweep fails."""
+
+    def __init__(self, ledger: SharedLedger, sign: float = SIGN) -> None:
+        self._ledger = ledger
+        self._sign = sign
+        self._untold: dict[str, Holder | None] = {}
+        self._news = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._begun = False
+        self._whole = False
+        """It knows everything that it was told."""
+        self._trouble = ""
+
+    async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
+        return await self._ledger.reserve(wanted, limits, dry_run=dry_run)
+
+    async def occupancy(self, queue: str, share: int | None = None) -> Occupancy:
+        return await self._ledger.occupancy(queue, share)
+
+    async def hold(self, holder: Holder) -> None:
+        self._tell(holder.uid, holder)
+
+    async def release(self, uid: str, queue: str) -> None:  # noqa: ARG002 - part of the contract
+        self._tell(uid, None)
+
+    def _tell(self, uid: str, holder: Holder | None) -> None:
+        self._untold.pop(uid, None)  # the latest is also the last
+        self._untold[uid] = holder
+        self._news.set()
+
+    async def begin(self) -> None:
+        """As in the contract; without an answer, the next ``reconcile`` does nothing."""
+        try:
+            await self._ledger.begin()
+        except LedgerUnavailableError as error:
+            self._begun = False
+            self._failed(error)
+        else:
+            self._begun = True
+
+    async def reconcile(self, found: Mapping[str, Holder]) -> Counter[str]:
+        untold = self._take()  # what is told from now on is newer than what was found
+        async with self._turn:
+            if not self._begun:
+                return Counter()
+            try:
+                await self._ledger.update(untold)
+                corrections = await self._ledger.reconcile(found)
+            except LedgerUnavailableError as error:
+                self._failed(error)
+                return Counter()
+        if self._trouble:
+            logger.info("the ledger has been rebuilt and is open")
+        self._whole, self._trouble = True, ""
+        return corrections
+
+    async def run(self, rebuild: Callable[[], None]) -> None:
+        """Tell the ledger, for ever. ``rebuild`` asks for a sweep."""
+        sign_due = rebuild_due = 0.0
+        while True:
+            await self._wait(sign_due)
+            now = time.monotonic()
+            try:
+                async with self._turn:
+                    untold = self._take()
+                    if self._whole:
+                        await self._ledger.update(untold)
+                    if now >= sign_due:
+                        sign_due = now + self._sign * random.uniform(0.75, 1)  # noqa: S311
+                        await self._ledger.keep()
+                needed = not self._whole
+            except LedgerClosedError as error:
+                self._failed(error)
+                needed = True
+            except LedgerUnavailableError as error:
+                self._failed(error)
+                needed = False  # of no use before it answers
+            if needed and now >= rebuild_due:
+                rebuild_due = now + _PATIENCE
+                rebuild()
+            elif self._whole:
+                rebuild_due = 0.0
+
+    async def _wait(self, until: float) -> None:
+        """For news, or for the time of the next sign; in trouble, news can wait."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(until - time.monotonic()):
+                if not self._whole:
+                    await asyncio.Event().wait()
+                await self._news.wait()
+
+    def _take(self) -> list[Update]:
+        untold, self._untold = self._untold, {}
+        self._news.clear()
+        return list(untold.items())
+
+    def _failed(self, error: LedgerUnavailableError) -> None:
+        self._whole = False
+        if str(error) != self._trouble:
+            logger.warning("%s; nothing is admitted until it is right again", error)
+        self._trouble = str(error)
