@@ -117,6 +117,11 @@ class Kubectl:
         found: Raw = json.loads(self("get", *arguments, "--output=json"))
         return found
 
+    def raw(self, path: str) -> Raw:
+        """What the API server answers to a GET of ``path``."""
+        found: Raw = json.loads(self("get", "--raw", path))
+        return found
+
     @contextmanager
     def watch(self, path: str, since: str = "") -> Iterator[Iterator[Raw]]:
         """The events of a collection; at the end of time they just end.
@@ -270,6 +275,13 @@ class Namespace:
             f"--patch={json.dumps({'spec': spec})}",
         )
 
+    def patch(self, resource: str, name: str, operations: list[Raw]) -> None:
+        """Change it by JSON Patch."""
+        self.kubectl(
+            *("patch", resource, name, f"--namespace={self.name}", "--type=json"),
+            f"--patch={json.dumps(operations)}",
+        )
+
     def status(self, name: str) -> Raw:
         status: Raw = self.get("testexecution", name)["status"]
         return status
@@ -278,8 +290,14 @@ class Namespace:
         return self.kubectl.get(f"--namespace={self.name}", *arguments)
 
     def pods_of(self, name: str) -> list[Raw]:
-        pods: list[Raw] = self.get("pods", f"--selector=supercheck.io/execution={name}")["items"]
-        return pods
+        return self._of("pods", name)
+
+    def jobs_of(self, name: str) -> list[Raw]:
+        return self._of("jobs", name)
+
+    def _of(self, resource: str, name: str) -> list[Raw]:
+        items: list[Raw] = self.get(resource, f"--selector=supercheck.io/execution={name}")["items"]
+        return items
 
     @contextmanager
     def pods(self) -> Iterator[PodWatch]:

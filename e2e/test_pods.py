@@ -62,7 +62,7 @@ def test_a_large_script_is_run_from_a_read_only_file_and_goes_with_its_execution
     [stored] = namespace.get("configmaps", f"--selector=supercheck.io/execution={name}")["items"]
     assert stored["data"] == {"script": script}
     assert [owner["uid"] for owner in stored["metadata"]["ownerReferences"]] == [uid]
-    [job] = namespace.get("jobs", f"--selector=supercheck.io/execution={name}")["items"]
+    [job] = namespace.jobs_of(name)
     assert "and nothing else" not in json.dumps(job)
     namespace.kubectl("delete", "testexecution", name, f"--namespace={namespace.name}")
     namespace.wait("delete", f"configmap/{stored['metadata']['name']}")

@@ -1,7 +1,6 @@
 """One execution from its creation to its verdict, whatever happens to it on the way."""
 
 import asyncio
-import time
 from datetime import datetime
 
 import pytest
@@ -9,10 +8,10 @@ import pytest_asyncio
 
 from harness.api import Raw, Space, execution
 from harness.observer import Observer
+from harness.obstacles import forbid_by_policy, forbid_by_quota, lift_policy, lift_quota
 from harness.process import Operator
 from harness.steps import (
     FINAL,
-    NOWHERE,
     QUEUES,
     SILENT,
     being_deleted,
@@ -34,12 +33,6 @@ from harness.waiting import eventually
 
 SETTINGS = {"SWEEP_SECONDS": "1", "MAX_CONCURRENT_TESTS": "2"}
 UNSTARTED = {"metadata": {"annotations": {"stage.kindless/start": None}}}
-NO_JOBS = {
-    "apiVersion": "v1",
-    "kind": "ResourceQuota",
-    "metadata": {"name": "no-jobs"},
-    "spec": {"hard": {"count/jobs.batch": "0"}},
-}
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -61,10 +54,6 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _conditions(status: Raw) -> dict[str, str]:
-    return {each["type"]: each["status"] for each in status["conditions"]}
-
-
 async def _deleted(space: Space, path: str) -> None:
     async def gone() -> bool:
         return (await space.api.call("GET", path))[0] == 404
@@ -73,52 +62,6 @@ async def _deleted(space: Space, path: str) -> None:
 
 
 # Verdicts ----------------------------------------------------------------------------------------
-
-
-async def test_a_test_that_exits_with_0_has_passed(space: Space) -> None:
-    made = await space.submit(execution("e", runs_for="1s"))
-    running = await until(space, "e", "Running")
-    assert running["reason"] == "Running"
-    assert running["summary"]["running"] == 1
-    assert _conditions(running) == {
-        "Finished": "False",
-        "Succeeded": "Unknown",
-        "Ready": "False",
-        "Reconciling": "True",
-        "Stalled": "False",
-    }
-    status = await until(space, "e", "Passed")
-    assert "reason" not in status
-    assert status["observedGeneration"] == made["metadata"]["generation"]
-    assert status["attempts"] == 1
-    assert status["progress"] == "1/1"
-    assert status["summary"] == {
-        "total": 1, "passed": 1, "failed": 0, "error": 0, "cancelled": 0, "running": 0,
-    }  # fmt: skip
-    [test] = status["tests"]
-    [pod] = await pods_of(space, "e")
-    assert (test["phase"], test["exitCode"]) == ("Passed", 0)
-    assert test["pod"] == pod["metadata"]["name"]
-    assert _moment(status["completedAt"]) > _moment(status["startedAt"])
-    assert status["startedAt"] == test["startedAt"]
-    assert _conditions(status) == {
-        "Finished": "True",
-        "Succeeded": "True",
-        "Ready": "True",
-        "Reconciling": "False",
-        "Stalled": "False",
-    }
-
-
-async def test_a_test_that_exits_otherwise_has_failed_and_says_how(space: Space) -> None:
-    notes = {"stage.kindless/exit-code": "3", "stage.kindless/message": "2 of 9 steps failed"}
-    await space.submit(execution("e", annotations=notes))
-    status = await until(space, "e", "Failed")
-    assert (status["reason"], status["message"]) == ("TestFailed", "2 of 9 steps failed")
-    [test] = status["tests"]
-    assert (test["exitCode"], test["message"]) == (3, "2 of 9 steps failed")
-    assert _conditions(status)["Succeeded"] == "False"
-    assert _conditions(status)["Stalled"] == "True"
 
 
 async def test_labels_and_owner_of_a_job_are_ours_and_it_has_no_finalizer(
@@ -253,18 +196,6 @@ async def test_without_fail_fast_the_others_go_on_and_the_verdict_is_failed(spac
 # Time --------------------------------------------------------------------------------------------
 
 
-async def test_a_test_that_takes_too_long_has_failed_and_is_ended(
-    space: Space, operator: Operator
-) -> None:
-    tests = [{"name": "t", "image": "example/e2e:1", "timeoutSeconds": 1}]
-    await space.submit(execution("e", tests=tests, runs_for="never"))
-    status = await until(space, "e", "Failed")
-    assert status["reason"] == "TestTimeout"
-    assert "1 s" in status["message"]
-    await until_stats(operator, "default", (0, 5, 0, 50))
-    assert not [p for p in await pods_of(space, "e") if p["status"]["phase"] == "Running"]
-
-
 async def test_one_slow_test_does_not_end_the_others(space: Space) -> None:
     tests: list[Raw] = [
         {"name": "slow", "image": "example/e2e:1", "timeoutSeconds": 1},
@@ -294,19 +225,6 @@ async def test_a_slow_test_is_ended_while_the_others_go_on(space: Space) -> None
     assert (status["phase"], status["summary"]["failed"]) == ("Running", 1)
 
 
-async def test_an_execution_that_takes_too_long_is_an_error(
-    space: Space, operator: Operator
-) -> None:
-    await space.submit(
-        execution("e", tests=named("a", "b", "c"), timeoutSeconds=1, runs_for="never")
-    )
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "ExecutionTimeout"
-    assert {test["reason"] for test in status["tests"]} == {"ExecutionTimeout"}
-    await until_stats(operator, "default", (0, 5, 0, 50))
-    assert len(await jobs_of(space, "e")) <= 2
-
-
 async def test_what_a_pod_waits_before_it_starts_is_no_part_of_its_time(space: Space) -> None:
     await space.submit(execution("e", timeoutSeconds=1, start="never"))
     pod = await pod_of(space, "e")
@@ -325,44 +243,6 @@ async def test_the_time_of_an_execution_begins_with_its_first_container(space: S
     assert status["reason"] == "ExecutionTimeout"
     created = _moment(pod["metadata"]["creationTimestamp"])
     assert (_moment(status["startedAt"]) - created).total_seconds() >= 1
-
-
-async def test_a_pod_that_never_starts_is_an_error(space: Space, operator: Operator) -> None:
-    await space.submit(execution("e", startTimeoutSeconds=2, start="never"))
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "StartTimeout"
-    assert "2 s" in status["message"]
-    await until_stats(operator, "default", (0, 5, 0, 50))
-    await _no_pod(space, "e")
-
-
-async def test_a_pod_that_fits_no_node_says_so_at_once_and_is_an_error_in_the_end(
-    space: Space, operator: Operator
-) -> None:
-    submitted = time.monotonic()
-    await space.submit(execution("e", startTimeoutSeconds=6, pod=NOWHERE))
-    status = await until(space, "e", "Running", within=5)
-    assert time.monotonic() - submitted < 5
-    assert status["reason"] == "Starting"
-    assert "Unschedulable" in status["message"]
-    assert "node" in status["message"]
-    assert "startedAt" not in status
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "Unschedulable"
-    await until_stats(operator, "default", (0, 5, 0, 50))
-    await _no_pod(space, "e")
-
-
-async def test_one_that_waits_too_long_is_an_error_and_leaves_the_line(
-    space: Space, operator: Operator, narrow: str
-) -> None:
-    await space.submit(execution("busy", queue=narrow, runs_for="never"))
-    await space.submit(execution("e", queue=narrow, queueTimeoutSeconds=2))
-    assert await operator.stats(narrow) == (1, 1, 1, 50)
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "QueueTimeout"
-    assert await operator.stats(narrow) == (1, 1, 0, 50)
-    assert not await jobs_of(space, "e")
 
 
 async def test_one_that_has_started_is_no_longer_subject_to_the_queue_s_time(
@@ -390,20 +270,6 @@ async def _no_pod(space: Space, name: str) -> None:
 
 
 # Cancelling, suspending, priority ----------------------------------------------------------------
-
-
-async def test_cancelling_one_that_waits_frees_its_place_at_once(
-    space: Space, operator: Operator, narrow: str
-) -> None:
-    await space.submit(execution("busy", queue=narrow, runs_for="never"))
-    await space.submit(execution("e", queue=narrow))
-    assert await operator.stats(narrow) == (1, 1, 1, 50)
-    assert (await space.change("e", {"cancel": True}))[0] == 200
-    status = await until(space, "e", "Cancelled")
-    assert status["reason"] == "CancelledByUser"
-    assert [test["phase"] for test in status["tests"]] == ["Cancelled"]
-    assert await operator.stats(narrow) == (1, 1, 0, 50)
-    assert not await jobs_of(space, "e")
 
 
 async def test_cancelling_one_that_runs_frees_its_slot_when_its_pod_is_gone(
@@ -539,36 +405,6 @@ async def _upcoming(space: Space, queue: str, count: int) -> list[Raw]:
 # What others do to Jobs and pods -----------------------------------------------------------------
 
 
-async def test_a_job_deleted_by_hand_is_an_error_and_no_cancellation(
-    space: Space, operator: Operator
-) -> None:
-    await space.submit(execution("e", runs_for="never"))
-    await until(space, "e", "Running")
-    job = await job_of(space, "e")
-    await space.api.delete(f"{job_path(space, job)}?propagationPolicy=Background")
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "JobDeleted"
-    await until_stats(operator, "default", (0, 5, 0, 50))
-    assert not await jobs_of(space, "e")
-
-
-async def test_a_pod_deleted_by_hand_is_an_error_and_no_second_one_comes(
-    space: Space, operator: Operator
-) -> None:
-    await space.submit(execution("e", runs_for="never"))
-    await until(space, "e", "Running")
-    pod = await pod_of(space, "e")
-    await space.api.delete(path_of(space, pod))
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "PodDeleted"
-    assert pod["metadata"]["name"] in status["message"]
-    await until_stats(operator, "default", (0, 5, 0, 50))
-    others = [
-        p for p in await pods_of(space, "e") if p["metadata"]["uid"] != pod["metadata"]["uid"]
-    ]
-    assert not others
-
-
 async def test_a_verdict_stays_whatever_happens_after_it(space: Space) -> None:
     await space.submit(execution("e"))
     status = await until(space, "e", "Passed")
@@ -591,28 +427,11 @@ def _without_generation(status: Raw) -> Raw:
     return status | {"observedGeneration": None, "conditions": conditions}
 
 
-async def test_a_quota_on_jobs_is_told_and_gives_the_slot_back_in_the_end(
-    space: Space, narrow: str
-) -> None:
-    await _forbid_jobs(space)
-    await space.submit(execution("e", queue=narrow, startTimeoutSeconds=4))
-    status = await until_status(
-        space, "e", lambda s: "exceeded quota" in s.get("message", ""), "the quota is told"
-    )
-    assert (status["phase"], status["reason"]) == ("Running", "Starting")
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "QuotaExceeded"
-    assert "exceeded quota" in status["message"]
-    await _lift_quota(space)
-    await space.submit(execution("next", queue=narrow))
-    await until(space, "next", "Passed")
-
-
 async def test_a_quota_that_is_lifted_in_time_does_no_harm(space: Space, narrow: str) -> None:
-    await _forbid_jobs(space)
+    await forbid_by_quota(space)
     await space.submit(execution("e", queue=narrow))
     await _told_of_quota(space, "e")
-    await _lift_quota(space)
+    await lift_quota(space)
     status = await until(space, "e", "Passed")
     assert "message" not in status
 
@@ -620,72 +439,19 @@ async def test_a_quota_that_is_lifted_in_time_does_no_harm(space: Space, narrow:
 async def test_a_restart_does_not_end_one_that_a_quota_holds_up(
     space: Space, operator: Operator, narrow: str
 ) -> None:
-    await _forbid_jobs(space)
+    await forbid_by_quota(space)
     await space.submit(execution("e", queue=narrow))
     await _told_of_quota(space, "e")
     operator.kill()
     await operator.start()
-    await _lift_quota(space)
+    await lift_quota(space)
     await until(space, "e", "Passed")
-
-
-async def test_a_job_name_that_is_taken_by_another_is_an_error(
-    space: Space, operator: Operator, narrow: str
-) -> None:
-    await _forbid_jobs(space)
-    await space.submit(execution("e", queue=narrow, runs_for="never"))
-    told = await _told_of_quota(space, "e")
-    name = told["message"].split('"')[1]
-    assert name.startswith("e-t-")
-    operator.kill()
-    await _lift_quota(space)
-    await space.api.create(space.jobs, _foreign_job(name))
-    await operator.start()
-    status = await until(space, "e", "Error")
-    assert status["reason"] == "Internal"
-    assert name in status["message"]
-    await until_stats(operator, narrow, (0, 1, 0, 50))
-    [job] = await space.api.items(space.jobs)
-    assert "deletionTimestamp" not in job["metadata"], "it is somebody else's"
 
 
 async def _told_of_quota(space: Space, name: str) -> Raw:
     return await until_status(
         space, name, lambda s: "exceeded quota" in s.get("message", ""), "the quota is told"
     )
-
-
-async def _forbid_jobs(space: Space) -> None:
-    """Until no Job could be created: a new quota is not noticed at once."""
-    await space.api.create(f"/api/v1/namespaces/{space.name}/resourcequotas", NO_JOBS)
-
-    async def forbidden() -> bool:
-        status, _ = await space.api.call("POST", f"{space.jobs}?dryRun=All", _foreign_job("dry"))
-        return status == 403
-
-    await eventually(forbidden, "the quota is in force")
-
-
-async def _lift_quota(space: Space) -> None:
-    """Until a Job could be created: the quota's end is not noticed at once."""
-    path = f"/api/v1/namespaces/{space.name}/resourcequotas/no-jobs"
-    await space.api.delete(path)
-
-    async def lifted() -> bool:
-        status, _ = await space.api.call("POST", f"{space.jobs}?dryRun=All", _foreign_job("dry"))
-        return status == 201
-
-    await eventually(lifted, "the quota is lifted")
-
-
-def _foreign_job(name: str) -> Raw:
-    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example/c:1"}]}
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name},
-        "spec": {"suspend": True, "template": {"spec": pod}},
-    }
 
 
 async def test_a_namesake_created_right_after_a_deletion_gets_a_job_of_its_own(
@@ -810,57 +576,14 @@ async def test_the_job_of_a_timed_out_test_is_deleted_although_a_crash_came_betw
     space: Space, operator: Operator, narrow: str
 ) -> None:
     tests = [{"name": "t", "image": "example/e2e:1", "timeoutSeconds": 1}]
-    await _forbid_deleting_jobs(space)
+    await forbid_by_policy(space, "DELETE", "not now")
     await space.submit(execution("e", queue=narrow, tests=tests, runs_for="never"))
     assert (await until(space, "e", "Failed"))["reason"] == "TestTimeout"
     operator.kill()
     assert (await job_of(space, "e"))["metadata"].get("deletionTimestamp") is None
-    await _allow_deleting_jobs(space)
+    await lift_policy(space, "DELETE")
     await operator.start()
     await _no_pod(space, "e")
     assert not await jobs_of(space, "e")
     await until_stats(operator, narrow, (0, 1, 0, 50))
     assert (await space.status("e"))["phase"] in FINAL
-
-
-POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
-BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings"
-
-
-async def _forbid_deleting_jobs(space: Space) -> None:
-    kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": space.name}}
-    rule = {
-        "apiGroups": ["batch"],
-        "apiVersions": ["v1"],
-        "operations": ["DELETE"],
-        "resources": ["jobs"],
-    }
-    here = {"matchLabels": {"kubernetes.io/metadata.name": space.name}}
-    policy = {
-        "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
-        "validations": [{"expression": "false", "message": "not now"}],
-    }
-    await space.api.create(POLICIES, kind | {"kind": "ValidatingAdmissionPolicy", "spec": policy})
-    binding = {"policyName": space.name, "validationActions": ["Deny"]}
-    await space.api.create(
-        BINDINGS, kind | {"kind": "ValidatingAdmissionPolicyBinding", "spec": binding}
-    )
-    await space.api.create(space.jobs, _foreign_job("probe"))
-
-    async def in_force() -> bool:
-        path = f"{space.jobs}/probe?dryRun=All"
-        return (await space.api.call("DELETE", path))[0] == 422
-
-    await eventually(in_force, "no Job can be deleted")
-
-
-async def _allow_deleting_jobs(space: Space) -> None:
-    await space.api.delete(f"{BINDINGS}/{space.name}")
-    await space.api.delete(f"{POLICIES}/{space.name}")
-
-    async def lifted() -> bool:
-        path = f"{space.jobs}/probe?dryRun=All"
-        return (await space.api.call("DELETE", path))[0] == 200
-
-    await eventually(lifted, "Jobs can be deleted again")
