@@ -25,23 +25,34 @@ from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.admission.keeper import Keeper
 from supercheck_operator.controller import handlers
+from supercheck_operator.controller.board import Board
+from supercheck_operator.controller.clock import utc_now
 from supercheck_operator.controller.oldest_wait import OldestWait
 from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
 from supercheck_operator.declared_queues import DeclaredQueues
 from supercheck_operator.installation import StartError
-from supercheck_operator.kube import ConfigError, Kube, KubeError, configuration
+from supercheck_operator.kube import (
+    ConfigError,
+    Kube,
+    KubeError,
+    configuration,
+    without_credentials,
+)
 from supercheck_operator.ledger.buffered import BufferedLedger
 from supercheck_operator.ledger.memory import MemoryLedger
 from supercheck_operator.ledger.redis_client import connect
 from supercheck_operator.ledger.redis_ledger import RedisLedger
 from supercheck_operator.queueing.queue import Queues
 from supercheck_operator.reporting.figures import Figures
+from supercheck_operator.reporting.history import History
 from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.reporting.shown import Shown
 from supercheck_operator.settings import Settings, SettingsError, add_flags, load
 from supercheck_operator.web import server
 from supercheck_operator.web.access import ClusterAccess, LocalAccess
+from supercheck_operator.web.api import Api
 from supercheck_operator.web.health import Health
 
 logger = logging.getLogger("supercheck_operator")
@@ -122,6 +133,8 @@ class Operator:
         self._figures = Figures(
             ledger=self._ledger, queues=self._queues, settings=settings, metrics=self._metrics
         )
+        self._shown = Shown()
+        self._history = History(figures=self._figures, queues=self._queues, metrics=self._metrics)
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -238,6 +251,9 @@ class Operator:
             self._settings.webhook_port,
             self._settings.http_port,
         )
+        self._shown.is_shown_by(Board(reconciler, self._settings, now=utc_now))
+        if "api" in self._settings.components:
+            tasks.create_task(self._history.run())
         writer = QueueStatusWriter(kube=kube, reconciler=reconciler, figures=self._figures)
         if isinstance(self._ledger, BufferedLedger):
             tasks.create_task(self._ledger.run(sweeper.soon))
@@ -264,16 +280,31 @@ class Operator:
         return ["127.0.0.1", "localhost", service, *inside]
 
     async def _serve_http(self, kube: Kube) -> web.AppRunner:
+        api = self._api(kube) if "api" in self._settings.components else None
         app = server.application(
-            figures=self._figures,
-            api="api" in self._settings.components,
-            metrics=self._metrics,
-            health=self._health,
-            access=LocalAccess() if self._settings.local else ClusterAccess(kube),
+            figures=self._figures, metrics=self._metrics, health=self._health, api=api
         )
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=server.SHUTDOWN_SECONDS)
         await self._listen(runner, self._settings.http_port, "--http-port")
         return runner
+
+    def _api(self, kube: Kube) -> Api:
+        """With --local, callers act as who runs it; in a cluster, as themselves only."""
+        local = self._settings.local
+        return Api(
+            figures=self._figures,
+            shown=self._shown,
+            history=self._history,
+            access=LocalAccess() if local else ClusterAccess(kube),
+            kube=kube,
+            submitter=kube if local else self._nobody(kube),
+        )
+
+    def _nobody(self, kube: Kube) -> Kube:
+        return Kube(
+            without_credentials(kube.configuration),
+            user_agent=f"supercheck-operator/{__version__}",
+        )
 
     async def _serve_webhook(self, kube: Kube, tls: ssl.SSLContext) -> web.AppRunner:
         admitter = Admitter(

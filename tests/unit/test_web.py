@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -15,9 +16,12 @@ from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.ledger.memory import MemoryLedger
 from supercheck_operator.queueing.queue import Queues
 from supercheck_operator.reporting.figures import Figures
+from supercheck_operator.reporting.history import History
 from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.reporting.shown import Shown
 from supercheck_operator.settings import Settings
-from supercheck_operator.web.access import Access, ClusterAccess, DeniedError, LocalAccess
+from supercheck_operator.web.access import Access, Caller, ClusterAccess, LocalAccess, Right
+from supercheck_operator.web.api import Api
 from supercheck_operator.web.health import Health
 from supercheck_operator.web.server import application
 
@@ -34,15 +38,23 @@ class Clock:
 class DenyEverything:
     """An access that knows the caller and lets them see nothing."""
 
-    async def check(self, authorization: str, verb: str, resource: str, name: str) -> None:
-        del authorization
-        raise DeniedError(f'jane may not {verb} {resource} "{name}".')
+    open = False
+
+    async def identify(self, token: str, address: str) -> Caller:
+        del address
+        return Caller("jane", token)
+
+    async def may(self, caller: Caller, right: Right) -> bool:
+        del caller, right
+        return False
 
 
 class Surface:
     """Everything behind one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, kube: Kube) -> None:
+        self.kube = kube
+        self.shown = Shown()
         self.health = Health()
         self.ledger = MemoryLedger()
         self.queues = Queues()
@@ -55,12 +67,20 @@ class Surface:
         figures = Figures(
             ledger=self.ledger, queues=self.queues, settings=Settings(), metrics=self.metrics
         )
+        history = History(figures=figures, queues=self.queues, metrics=self.metrics)
+        api = Api(
+            figures=figures,
+            shown=self.shown,
+            history=history,
+            access=self.access,
+            kube=self.kube,
+            submitter=self.kube,
+        )
         app = application(
             figures=figures,
-            api=self.has_api,
             metrics=self.metrics,
             health=self.health,
-            access=self.access,
+            api=api if self.has_api else None,
         )
         return TestClient(TestServer(app))
 
@@ -70,16 +90,16 @@ class Surface:
 
 
 @pytest.fixture
-def surface() -> Surface:
-    return Surface()
-
-
-@pytest.fixture
 async def unreachable() -> AsyncIterator[Kube]:
     """An API server that nobody listens for."""
     kube = Kube(client.Configuration(host="http://127.0.0.1:1"), user_agent="test")
     yield kube
     await kube.close()
+
+
+@pytest.fixture
+def surface(unreachable: Kube) -> Surface:
+    return Surface(unreachable)
 
 
 async def test_queue_stats_are_the_four_figures(surface: Surface) -> None:
@@ -198,3 +218,147 @@ async def test_without_the_api_component_there_is_no_api(surface: Surface) -> No
     async with surface.client() as http:
         assert (await http.get("/api/queue-stats")).status == 404
         assert (await http.get("/metrics")).status == 200
+
+
+# Whose page asks --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "10.0.0.1", "a:b", "[::", ""]
+)
+async def test_a_foreign_name_that_leads_to_loopback_is_refused(
+    surface: Surface, host: str
+) -> None:
+    await surface.open()
+    async with surface.client() as http:
+        for path in ("/api/queue-stats", "/", "/metrics"):
+            answer = await http.get(path, headers={"Host": host})
+            assert answer.status == 421, path
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost", "[::1]:8080"])
+async def test_loopback_has_three_names(surface: Surface, host: str) -> None:
+    await surface.open()
+    async with surface.client() as http:
+        assert (await http.get("/api/queue-stats", headers={"Host": host})).status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://[::"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_another_site_s_page_changes_nothing(
+    surface: Surface, headers: dict[str, str]
+) -> None:
+    async with surface.client() as http:
+        answer = await http.post("/api/executions", json={}, headers=headers)
+        assert answer.status == 403
+        assert (await answer.json())["message"] == "Another site's page may not do this."
+
+
+async def test_a_form_cannot_submit(surface: Surface) -> None:
+    async with surface.client() as http:
+        answer = await http.post(
+            "/api/executions", data=b"{}", headers={"Content-Type": "text/plain"}
+        )
+        assert answer.status == 415
+
+
+async def test_a_cookie_alone_changes_nothing(surface: Surface) -> None:
+    surface.access = DenyEverything()
+    async with surface.client() as http:
+        cookie = {"Cookie": "supercheck_token=abc"}
+        assert (await http.post("/api/executions", json={}, headers=cookie)).status == 403
+        own = cookie | {"Origin": f"http://{http.host}:{http.port}"}
+        assert (await http.post("/api/executions", json={}, headers=own)).status == 422
+
+
+async def test_every_answer_has_the_security_headers(surface: Surface) -> None:
+    await surface.open()
+    async with surface.client() as http:
+        for path in ("/", "/api/queue-stats", "/api/nothing", "/page/index.html", "/healthz"):
+            answer = await http.get(path)
+            policy = answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_errors_of_the_api_are_json(surface: Surface) -> None:
+    async with surface.client() as http:
+        for method, path, status in (
+            ("GET", "/api/nothing", 404),
+            ("DELETE", "/api/executions", 405),
+            ("GET", "/api/executions?phase=Lost", 400),
+        ):
+            answer = await http.request(method, path)
+            assert answer.status == status
+            assert (await answer.json()).keys() == {"error", "message"}
+
+
+async def test_a_body_has_a_limit(surface: Surface) -> None:
+    async with surface.client() as http:
+        json = {"Content-Type": "application/json"}
+        large = io.BytesIO(b" " * 4 * 1024 * 1024)
+        answer = await http.post("/api/executions", data=large, headers=json)
+        assert answer.status == 413
+        assert "3 MiB" in (await answer.json())["message"]
+
+
+async def test_who_asks_too_often_is_told_to_wait(surface: Surface) -> None:
+    surface.access = DenyEverything()
+    async with surface.client() as http:
+        answers = [await http.get("/api/me") for _ in range(260)]
+        assert {answer.status for answer in answers} == {200, 429}
+        late = next(answer for answer in answers if answer.status == 429)
+        assert late.headers["Retry-After"] == "1"
+        other = await http.get("/api/me", headers={"Authorization": "Bearer somebody-else"})
+        assert other.status == 200
+
+
+async def test_without_a_source_nothing_is_shown(surface: Surface) -> None:
+    async with surface.client() as http:
+        for path in ("/api/executions", "/api/live"):
+            assert (await http.get(path)).status == 503
+
+
+# Streams ----------------------------------------------------------------------------------------
+
+
+async def test_a_stream_begins_with_what_is_so_and_tells_every_change(surface: Surface) -> None:
+    await surface.open("a")
+    async with surface.client() as http:
+        stream = await http.get("/api/queue-stats/sse")
+        assert stream.content_type == "text/event-stream"
+        assert await stream.content.readuntil(b"\n\n") == b"retry: 5000\n\n"
+        first = await stream.content.readuntil(b"\n\n")
+        assert first == (
+            b'data: {"running":1,"runningCapacity":5,"queued":0,"queuedCapacity":50}\n\n'
+        )
+        await surface.ledger.hold(Holder("b", "default", "team-a", State.RUNNING))
+        second = await stream.content.readuntil(b"\n\n")
+        assert second.startswith(b'data: {"running":2,')
+        stream.close()
+
+
+async def test_a_stream_of_no_queue_is_not_begun(surface: Surface) -> None:
+    async with surface.client() as http:
+        assert (await http.get("/api/queue-stats/sse")).status == 503
+        await surface.open()
+        assert (await http.get("/api/queue-stats/sse?queue=none")).status == 404
+        surface.access = DenyEverything()
+
+
+async def test_a_stream_ends_with_its_queue(surface: Surface) -> None:
+    await surface.open()
+    async with surface.client() as http:
+        stream = await http.get("/api/queue-stats/sse")
+        await stream.content.readuntil(b"}\n\n")
+        surface.queues.observe(builders.queue(), deleted=True)
+        assert await stream.content.read() == b""

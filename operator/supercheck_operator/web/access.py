@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 from supercheck_operator.kube import ACCESS_REVIEWS, TOKEN_REVIEWS, Kube, Resource
 from supercheck_operator.resources import GROUP, Raw
+from supercheck_operator.web.briefly import Briefly
+from supercheck_operator.web.rates import Rates
 
-_SCHEME: Final = "bearer"
+_BELIEVED: Final = 10.0
+"""Seconds until a token, or a right, is asked about again."""
+_REMEMBERED: Final = 4096
+_AT_ONCE: Final = 8
+_NEW_TOKENS: Final = (20.0, 100.0)
+"""Each address may show so many unknown tokens a second, and in a burst: somebody guesses."""
 
 
 class UnauthenticatedError(Exception):
@@ -18,48 +29,156 @@ class DeniedError(Exception):
     """The caller is known and may not."""
 
 
+@dataclass(frozen=True)
+class Caller:
+    name: str
+    token: str = ""
+    """To act with; empty where everybody is oneself."""
+    user: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """As the SubjectAccessReview wants it."""
+
+
+@dataclass(frozen=True)
+class Right:
+    """``verb`` on our ``resource``; without a namespace in all of them, without a name to all."""
+
+    verb: str
+    resource: str
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        of = f' "{self.name}"' if self.name else ""
+        return f"{self.verb} {self.resource}{of}" + (
+            f' in namespace "{self.namespace}"' if self.namespace else ""
+        )
+
+
 class Access(Protocol):
-    async def check(self, authorization: str, verb: str, resource: str, name: str) -> None:
-        """Raises UnauthenticatedError, DeniedError, or a KubeError if nobody can tell."""
+    """Every call may raise a KubeError: nobody can tell."""
+
+    @property
+    def open(self) -> bool:
+        """Nobody is asked who they are."""
+
+    async def identify(self, token: str, address: str) -> Caller:
+        """Raises UnauthenticatedError, or TooManyError for an ``address`` that seems to guess."""
+
+    async def may(self, caller: Caller, right: Right) -> bool: ...
 
 
 class LocalAccess:
     """On the loopback interface of one's own machine everybody is oneself."""
 
-    async def check(self, authorization: str, verb: str, resource: str, name: str) -> None:
-        return None
+    open = True
+
+    async def identify(self, token: str, address: str) -> Caller:
+        return Caller("you")
+
+    async def may(self, caller: Caller, right: Right) -> bool:
+        return True
 
 
 class ClusterAccess:
-    """TokenReview for who, SubjectAccessReview for what."""
+    """TokenReview for who, SubjectAccessReview for what; answers are believed for 10 s."""
+
+    open = False
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
+        self._callers: Briefly[str, Caller | None] = Briefly(_BELIEVED, limit=_REMEMBERED)
+        self._rights: Briefly[tuple[str, Right], bool] = Briefly(_BELIEVED, limit=_REMEMBERED)
+        self._new_tokens = Rates(*_NEW_TOKENS)
+        self._at_once = asyncio.Semaphore(_AT_ONCE)
 
-    async def check(self, authorization: str, verb: str, resource: str, name: str) -> None:
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != _SCHEME or not token:
+    async def identify(self, token: str, address: str) -> Caller:
+        if not token:
             raise UnauthenticatedError("Send a bearer token of the cluster.")
-        review = await self._review(TOKEN_REVIEWS, "TokenReview", {"token": token})
-        if not review["status"].get("authenticated"):
+        key = fingerprint(token)
+        if not self._callers.knows(key):
+            self._new_tokens.take(address)
+        caller = await self._callers.get(key, lambda: self._who(token))
+        if caller is None:
             raise UnauthenticatedError("The cluster does not know this token.")
-        user = review["status"]["user"]
+        return caller
+
+    async def may(self, caller: Caller, right: Right) -> bool:
+        key = (fingerprint(caller.token), right)
+        return await self._rights.get(key, lambda: self._allowed(caller, right))
+
+    async def _who(self, token: str) -> Caller | None:
+        status = await self._review(TOKEN_REVIEWS, "TokenReview", {"token": token})
+        if not status.get("authenticated"):
+            return None
+        user = status["user"]
         spec = {
             "user": user.get("username", ""),
             "groups": user.get("groups") or [],
             "uid": user.get("uid", ""),
             "extra": user.get("extra") or {},
-            "resourceAttributes": {
-                "group": GROUP,
-                "resource": resource,
-                "verb": verb,
-                "name": name,
-            },
         }
-        answer = await self._review(ACCESS_REVIEWS, "SubjectAccessReview", spec)
-        if not answer["status"].get("allowed"):
-            raise DeniedError(f'{user.get("username")} may not {verb} {resource} "{name}".')
+        return Caller(spec["user"], token, spec)
+
+    async def _allowed(self, caller: Caller, right: Right) -> bool:
+        attributes = {
+            "group": GROUP,
+            "resource": right.resource,
+            "verb": right.verb,
+            "namespace": right.namespace,
+            "name": right.name,
+        }
+        spec = {**caller.user, "resourceAttributes": attributes}
+        async with self._at_once:
+            status = await self._review(ACCESS_REVIEWS, "SubjectAccessReview", spec)
+        return bool(status.get("allowed"))
 
     async def _review(self, resource: Resource, kind: str, spec: Raw) -> Raw:
         version = f"{resource.group}/{resource.version}"
-        return await self._kube.ask(resource, {"apiVersion": version, "kind": kind, "spec": spec})
+        answer = await self._kube.ask(resource, {"apiVersion": version, "kind": kind, "spec": spec})
+        status: Raw = answer["status"]
+        return status
+
+
+def fingerprint(token: str) -> str:
+    """What stands for a token in memory."""
+    return hashlib.sha256(token.encode()).hexdigest() if token else ""
+
+
+async def demand(access: Access, caller: Caller, right: Right) -> None:
+    """Raises DeniedError."""
+    if not await access.may(caller, right):
+        raise DeniedError(f"{caller.name} may not {right}.")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a caller may see: of these queues the figures, of these namespaces the executions."""
+
+    queues: frozenset[str]
+    everywhere: bool
+    namespaces: frozenset[str] = frozenset()
+
+    def shows(self, namespace: str) -> bool:
+        return self.everywhere or namespace in self.namespaces
+
+
+async def sight(
+    access: Access, caller: Caller, *, queues: Iterable[str], namespaces: Iterable[str]
+) -> Sight:
+    """What ``caller`` may see of these."""
+    known = list(queues)
+    seen = await asyncio.gather(
+        access.may(caller, Right("list", "testexecutions")),
+        *(access.may(caller, Right("get", "executionqueues", name=name)) for name in known),
+    )
+    visible = frozenset(name for name, may in zip(known, seen[1:], strict=True) if may)
+    if seen[0]:
+        return Sight(visible, everywhere=True)
+    here = sorted(namespaces)
+    rights = (Right("list", "testexecutions", namespace) for namespace in here)
+    mays = await asyncio.gather(*(access.may(caller, right) for right in rights))
+    return Sight(
+        visible,
+        everywhere=False,
+        namespaces=frozenset(name for name, may in zip(here, mays, strict=True) if may),
+    )

@@ -1,4 +1,4 @@
-"""The HTTP surface: /healthz, /readyz, /metrics and /api/queue-stats."""
+"""The HTTP surface: /healthz, /readyz and /metrics always; the page and /api where wanted."""
 
 from __future__ import annotations
 
@@ -7,21 +7,26 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from supercheck_operator.kube import KubeError
-from supercheck_operator.ledger.capacity import Stats
-from supercheck_operator.ledger.contract import UNVERIFIABLE, LedgerUnavailableError
-from supercheck_operator.reporting.figures import Figures, UnknownQueueError
+from supercheck_operator.reporting.figures import Figures
 from supercheck_operator.reporting.metrics import Metrics
-from supercheck_operator.resources import DEFAULT_QUEUE
-from supercheck_operator.web.access import Access, DeniedError, UnauthenticatedError
+from supercheck_operator.web import login, pages
+from supercheck_operator.web.access import UnauthenticatedError
+from supercheck_operator.web.api import Api
+from supercheck_operator.web.guard import add_headers, guard
 from supercheck_operator.web.health import Health
+from supercheck_operator.web.submit import BODY_LIMIT
+
+SHUTDOWN_SECONDS = 5.0
+"""What a request may still take once the process is asked to end."""
 
 
 def application(
-    *, figures: Figures, metrics: Metrics, health: Health, access: Access, api: bool = True
+    *, figures: Figures, metrics: Metrics, health: Health, api: Api | None = None
 ) -> web.Application:
-    """Health and metrics always; /api only in a process with that component."""
-    app = web.Application(middlewares=[_errors])
+    """``api`` is None in a process without that component."""
+    local = api is not None and api.access.open
+    app = web.Application(middlewares=[guard(local=local)], client_max_size=BODY_LIMIT)
+    app.on_response_prepare.append(add_headers)
 
     async def healthz(_: web.Request) -> web.Response:
         if (silent := health.stalled_for) is not None:
@@ -38,48 +43,24 @@ def application(
         body = generate_latest(metrics.registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    async def queue_stats(request: web.Request) -> web.Response:
-        queue = request.query.get("queue", DEFAULT_QUEUE)
-        authorization = request.headers.get("Authorization", "")
-        await access.check(authorization, "get", "executionqueues", queue)
-        return web.json_response(stats_body(await figures.of(queue)))
-
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)
-    if api:
-        app.router.add_get("/api/queue-stats", queue_stats)
+    if api is not None:
+        api.register(app)
+        app.router.add_get("/", _page(api))
+        app.router.add_static("/page", pages.FOLDER)
+        if not local:
+            app.router.add_routes(login.routes(api.access))
     return app
 
 
-def stats_body(figures: Stats) -> dict[str, int]:
-    return {
-        "running": figures.running,
-        "runningCapacity": figures.running_capacity,
-        "queued": figures.queued,
-        "queuedCapacity": figures.queued_capacity,
-    }
+def _page(api: Api) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def page(request: web.Request) -> web.Response:
+        try:
+            await api.caller(request)
+        except UnauthenticatedError:
+            return login.form()
+        return web.Response(text=pages.read("index.html"), content_type="text/html")
 
-
-@web.middleware
-async def _errors(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Every error of ours as JSON, with the status that says whose it is."""
-    try:
-        return await handler(request)
-    except UnauthenticatedError as error:
-        return _error(401, "Unauthorized", str(error), {"WWW-Authenticate": "Bearer"})
-    except DeniedError as error:
-        return _error(403, "Forbidden", str(error))
-    except UnknownQueueError as error:
-        return _error(404, "Not found", str(error))
-    except (LedgerUnavailableError, KubeError):
-        # Never zeros: figures that are not known are not shown.
-        return _error(503, "Service unavailable", UNVERIFIABLE)
-
-
-def _error(
-    status: int, error: str, message: str, headers: dict[str, str] | None = None
-) -> web.Response:
-    return web.json_response({"error": error, "message": message}, status=status, headers=headers)
+    return page
