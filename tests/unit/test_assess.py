@@ -586,6 +586,9 @@ def test_a_stored_result_outlives_its_job_and_pod() -> None:
         (job(), gone(running_pod()), True),
         (job(condition=FAILED), gone(running_pod()), False),
         (job(), gone(ended_pod()), False),
+        (job(attempt=2), ended_pod(), True),
+        (job(attempt=2, condition=FAILED), ended_pod(), False),
+        (job(attempt=2), running_pod(), True),
     ],
 )
 def test_a_slot_is_free_when_the_pod_has_ended_or_can_never_come(

@@ -221,6 +221,12 @@ def test_what_an_earlier_attempt_left_is_no_evidence_for_the_next() -> None:
     assert (again.started_at, again.stop) == (None, ())
 
 
+def test_a_job_whose_pod_is_not_yet_seen_counts_whatever_its_predecessor_left() -> None:
+    run = failed_once("a", "b", "c", failFast=True, maxConcurrentTests=1)
+    again = judge(run, job("a", attempt=2), ended_pod("a", code=1))
+    assert again.launch == ()
+
+
 def test_what_an_earlier_attempt_left_alive_is_stopped_and_waited_for() -> None:
     run = failed_once()
     waiting = judge(run, job(), running_pod())

@@ -88,7 +88,10 @@ def alive(job: Job | None, pod: Pod | None) -> bool:
 
     A terminal pod is final (its Job has ``backoffLimit: 0``), about a second before the Job says
     so. A pod that vanished unfinished is not: its Job may make another until it is over itself.
+    Nor is one of the attempt before, which is all that is known until the Job has made its own.
     """
-    if pod is not None and (pod.ended or not pod.gone):
-        return not pod.ended
+    if pod is not None and not pod.terminal:
+        return True
+    if pod is not None and pod.ended and (job is None or job.id.attempt <= pod.id.attempt):
+        return False
     return job is not None and not job.gone and not job.finished
