@@ -222,9 +222,11 @@ def test_what_an_earlier_attempt_left_is_no_evidence_for_the_next() -> None:
 
 
 def test_a_job_whose_pod_is_not_yet_seen_counts_whatever_its_predecessor_left() -> None:
-    run = failed_once("a", "b", "c", failFast=True, maxConcurrentTests=1)
-    again = judge(run, job("a", attempt=2), ended_pod("a", code=1))
-    assert again.launch == ()
+    run = execution("a", "b", retry=ALWAYS, failFast=True, maxConcurrentTests=1)
+    seen = ended_pod("a", code=1)
+    run = written(run, judge(run, job("a"), seen))
+    assert judge(run, job("a"), seen).launch == ("a",)
+    assert judge(run, job("a", attempt=2), seen).launch == ()
 
 
 def test_what_an_earlier_attempt_left_alive_is_stopped_and_waited_for() -> None:
