@@ -263,6 +263,8 @@ class Operator:
         tasks.create_task(self._take_signals_back(watching))
         await kopf.operator(
             registry=handlers.registry(reconciler, kube.configuration, listed=sweeper.soon),
+            # Else Kopf asks for the user's name, which a container's number need not have.
+            identity="supercheck-operator",  # type: ignore[arg-type]
             clusterwide=True,
             standalone=True,
             ready_flag=watching,
