@@ -12,7 +12,6 @@ from harness.obstacles import forbid_by_policy, forbid_by_quota, lift_policy, li
 from harness.process import Operator
 from harness.steps import (
     FINAL,
-    QUEUES,
     SILENT,
     being_deleted,
     job_of,
@@ -25,9 +24,11 @@ from harness.steps import (
     pod_of,
     pods_of,
     silent_pod_of,
+    submit_in_a_later_second,
     until,
     until_stats,
     until_status,
+    until_upcoming,
 )
 from harness.waiting import eventually
 
@@ -325,15 +326,14 @@ async def test_a_suspended_one_keeps_its_place_and_starts_when_it_is_resumed(
     await space.submit(execution("busy", queue=narrow, runs_for="never"))
     early = await space.submit(execution("early", queue=narrow, suspend=True))
     # Whoever comes in a later second is behind it, whatever is done to it meanwhile.
-    late = await _submit_in_a_later_second(space, early, queue=narrow, runs_for="never")
-    last = await _submit_in_a_later_second(space, early, queue=narrow)
+    late = await submit_in_a_later_second(space, early, queue=narrow, runs_for="never")
+    last = await submit_in_a_later_second(space, early, queue=narrow)
     assert await operator.stats(narrow) == (1, 1, 3, 50)
     await space.remove("busy")
     await job_of(space, late)  # the suspended one lets it pass
     assert await operator.stats(narrow) == (1, 1, 2, 50)
     assert (await space.change("early", {"suspend": False}))[0] == 200
-    upcoming = [each["name"] for each in await _upcoming(space, narrow, 2)]
-    assert upcoming == ["early", last]
+    await until_upcoming(space, narrow, ["early", last])
     await space.remove(late)
     await until(space, "early", "Passed")
     await until(space, last, "Passed")
@@ -365,41 +365,14 @@ async def test_a_higher_priority_goes_first_also_if_it_gets_it_while_it_waits(
             await space.submit(execution(name, queue=narrow, priority=priority))
         assert (await space.change("risen", {"priority": 20}))[0] == 200
         assert (await space.change("high", {"priority": -5}))[0] == 200
-        upcoming = await _upcoming(space, narrow, 4)
         order = ["risen", "plain", "low", "high"]
-        assert [each["name"] for each in upcoming] == order
+        upcoming = await until_upcoming(space, narrow, order)
         assert [each["position"] for each in upcoming] == [1, 2, 3, 4]
         await space.remove("busy")
         for name in order:
             await until(space, name, "Passed", within=60)
         await observer.caught_up()
         assert observer.started == ["busy", *order]
-
-
-async def _submit_in_a_later_second(space: Space, than: Raw, **spec: object) -> str:
-    """The name of an execution whose creationTimestamp is later."""
-    tried = 0
-
-    async def later() -> str | None:
-        nonlocal tried
-        tried += 1
-        name = f"late-{tried}-{len(await space.phases())}"
-        made = await space.submit(execution(name, **spec))  # type: ignore[arg-type]
-        if made["metadata"]["creationTimestamp"] > than["metadata"]["creationTimestamp"]:
-            return name
-        await space.remove(name)
-        return None
-
-    return await eventually(later, "a second has passed")
-
-
-async def _upcoming(space: Space, queue: str, count: int) -> list[Raw]:
-    async def told() -> list[Raw] | None:
-        status = (await space.api.get(f"{QUEUES}/{queue}")).get("status", {})
-        found: list[Raw] = status.get("upcoming", [])
-        return found if len(found) == count else None
-
-    return await eventually(told, f"{count} are upcoming in {queue}")
 
 
 # What others do to Jobs and pods -----------------------------------------------------------------

@@ -334,6 +334,8 @@ class Reconciler:
         """Ask the Events why ``test`` does not start, if it still has not by then."""
         await asyncio.sleep(_PATIENCE if test not in run.told else _ASKED_AGAIN)
         job, pod = run.jobs.get(test), run.pods.get(test)
+        if pod is not None and job is not None and pod.id.attempt < job.id.attempt:
+            pod = None  # an earlier attempt's
         if job is None or run.final or (pod is not None and pod.started):
             return
         told = await self._explainer.why(pod.id if pod is not None else job.id)

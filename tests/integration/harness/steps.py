@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from harness.api import GROUP, Raw, Space
+from harness.api import GROUP, Raw, Space, execution
 from harness.process import Operator
 from harness.waiting import eventually
 
@@ -74,6 +74,39 @@ async def until_stats(
         await eventually(there, f"{queue} is {expected}", within=within)
     except AssertionError as error:
         raise AssertionError(f"{error}; it is {seen[-1]}") from error
+
+
+async def until_upcoming(space: Space, queue: str, names: list[str]) -> list[Raw]:
+    """What the status of a queue says of those who wait, once they are these, in this order."""
+    seen: list[list[str]] = []
+
+    async def told() -> list[Raw] | None:
+        status = (await space.api.get(f"{QUEUES}/{queue}")).get("status", {})
+        upcoming: list[Raw] = status.get("upcoming", [])
+        seen.append([each["name"] for each in upcoming])
+        return upcoming if seen[-1] == names else None
+
+    try:
+        return await eventually(told, f"{names} are upcoming in {queue}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}; they are {seen[-1]}") from error
+
+
+async def submit_in_a_later_second(space: Space, than: Raw, **spec: object) -> str:
+    """The name of an execution whose creationTimestamp is later."""
+    tried = 0
+
+    async def later() -> str | None:
+        nonlocal tried
+        tried += 1
+        name = f"late-{tried}-{len(await space.phases())}"
+        made = await space.submit(execution(name, **spec))  # type: ignore[arg-type]
+        if made["metadata"]["creationTimestamp"] > than["metadata"]["creationTimestamp"]:
+            return name
+        await space.remove(name)
+        return None
+
+    return await eventually(later, "a second has passed")
 
 
 async def jobs_of(space: Space, name: str) -> list[Raw]:
