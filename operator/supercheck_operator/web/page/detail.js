@@ -1,0 +1,91 @@
+// One execution with its tests, messages and times.
+
+import { el } from "./dom.js";
+import { phase } from "./lists.js";
+import { between, duration, moment, secondsSince, startsIn } from "./time.js";
+
+// The execution, or what to tell of why there is none.
+export async function load(namespace, name) {
+  const path = `/api/executions/${encodeURIComponent(namespace)}/${encodeURIComponent(name)}`;
+  const answer = await fetch(path);
+  const body = await answer.json();
+  return answer.ok ? body : { namespace, name, told: body.message };
+}
+
+export function show(parent, execution) {
+  const focused = parent.contains(document.activeElement) && document.activeElement.className;
+  const scrolled = parent.querySelector(".scroll")?.scrollLeft ?? 0;
+  parent.replaceChildren(
+    el("a", { class: "back", href: "#" }, "← All executions"),
+    el("h1", { id: "detail-title" }, execution.name),
+    ...(execution.told ? [el("p", { class: "muted" }, execution.told)] : parts(execution)),
+  );
+  if (focused) parent.querySelector(`.${focused.split(" ")[0]}`)?.focus();
+  const table = parent.querySelector(".scroll");
+  if (table) table.scrollLeft = scrolled;
+}
+
+function parts(execution) {
+  const facts = [
+    ["Namespace", execution.namespace],
+    ["Queue", execution.queue],
+    ["Priority", execution.priority ? String(execution.priority) : null],
+    ["Position in line", execution.position ? String(execution.position) : null],
+    ["Estimated start", execution.estimatedStart ? startsIn(execution.estimatedStart) : null],
+    ["Attempts", execution.attempts > 1 ? String(execution.attempts) : null],
+    ["Queued", moment(execution.createdAt)],
+    ["Waited", waited(execution)],
+    ["Started", execution.startedAt ? moment(execution.startedAt) : null],
+    ["Completed", execution.completedAt ? moment(execution.completedAt) : null],
+    [execution.completedAt ? "Took" : "Running for", took(execution)],
+  ].filter(([, value]) => value);
+  return [
+    el("div", { class: "head" }, phase(execution.phase), el("span", { class: "muted" }, said(execution) ?? "")),
+    execution.message ? el("p", { class: "message card" }, execution.message) : null,
+    el("dl", { class: "card" }, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    el("h2", { id: "tests-title" }, `Tests ${finished(execution)}`),
+    el("div", { class: "scroll card", tabindex: 0, role: "region", "aria-labelledby": "tests-title" }, table(execution.tests)),
+  ].filter(Boolean);
+}
+
+function finished({ summary }) {
+  return `${summary.passed}/${summary.total} passed`;
+}
+
+function waited(execution) {
+  if (execution.phase === "Queued") return duration(secondsSince(execution.createdAt));
+  return execution.startedAt ? duration(between(execution.createdAt, execution.startedAt)) : null;
+}
+
+function took(execution) {
+  if (!execution.startedAt) return null;
+  return duration(execution.completedAt
+    ? between(execution.startedAt, execution.completedAt)
+    : secondsSince(execution.startedAt));
+}
+
+function table(tests) {
+  const heads = ["Test", "Result", "Why", "Exit code", "Took", "Pod"];
+  return el(
+    "table", {},
+    el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),
+    el("tbody", {}, ...tests.map((test) => el(
+      "tr", {},
+      el("th", { scope: "row" }, test.name),
+      el("td", {}, phase(test.phase)),
+      el("td", { class: "message-cell" }, why(test)),
+      el("td", { class: "number" }, test.exitCode === undefined ? "–" : String(test.exitCode)),
+      el("td", { class: "number" }, took(test) ?? "–"),
+      el("td", {}, test.pod ? el("code", {}, test.pod) : "–"),
+    ))),
+  );
+}
+
+function why(test) {
+  return [said(test), test.message].filter(Boolean).join(": ") || "–";
+}
+
+// A reason that only repeats the phase says nothing.
+function said({ phase: now, reason }) {
+  return reason === now ? null : reason;
+}

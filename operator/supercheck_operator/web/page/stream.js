@@ -1,0 +1,26 @@
+// One event stream that is opened again 5 s after it was lost, for as long as the page lives.
+
+const RETRY = 5000;
+
+export function follow(url, { onState, onUnavailable, onLost }) {
+  let source = null;
+  let timer = null;
+
+  function open() {
+    timer = null;
+    source = new EventSource(url);
+    source.onmessage = (event) => onState(JSON.parse(event.data));
+    source.addEventListener("unavailable", (event) => onUnavailable(JSON.parse(event.data).message));
+    source.onerror = lost;
+  }
+
+  function lost() {
+    if (timer !== null) return;
+    source.close();
+    timer = setTimeout(open, RETRY);
+    onLost();
+  }
+
+  open();
+  return { lost };
+}
