@@ -110,7 +110,7 @@ def test_kubectl_wait_ends_with_the_verdict_it_waits_for(
 def test_kstatus_is_in_progress_in_every_state_before_the_end_and_tells_the_verdict_in_every_other(
     namespace: Namespace, image: str, kstatus: Kstatus, ending: str
 ) -> None:
-    before = json.loads(namespace.kubectl("get", "--raw", _EXECUTIONS.format(namespace.name)))
+    before = namespace.kubectl.raw(_EXECUTIONS.format(namespace.name))
     name = namespace.submit("run", **_ends(ending, image))
     _bring_about(ending, namespace, name)
     namespace.finished(name)
@@ -119,6 +119,7 @@ def test_kstatus_is_in_progress_in_every_state_before_the_end_and_tells_the_verd
 
     assert history[0]["status"] == {"phase": "Queued", "observedGeneration": -1}
     assert history[-1]["status"]["phase"] == ending
+    assert history[-1]["status"]["attempts"] == (2 if ending == "Failed" else 1)
     verdict = "Current" if ending == "Passed" else "Failed"
     assert [(_told(state), kstatus(state)) for state in history] == [
         (_told(state), verdict if state["status"]["phase"] == ending else "InProgress")
@@ -184,8 +185,28 @@ def test_each_helm_upgrade_is_a_run_of_its_own(
         assert namespace.status(f"suite-{number}")["phase"] == "Passed"
 
 
+@pytest.mark.parametrize(
+    ("ending", "change"), [("Passed", {"cancel": True}), ("Failed", {"priority": 7})]
+)
+def test_a_change_after_the_end_is_observed_and_leaves_the_verdict(
+    namespace: Namespace, image: str, kstatus: Kstatus, ending: str, change: Raw
+) -> None:
+    name = namespace.submit("run", **_ends(ending, image))
+    before = namespace.finished(name)
+
+    namespace.change(name, **change)
+    namespace.wait("jsonpath={.status.observedGeneration}=2", f"testexecution/{name}")
+
+    after = namespace.get("testexecution", name)
+    assert kstatus(after) == ("Current" if ending == "Passed" else "Failed")
+    assert _is_so("condition=Finished", namespace, name)
+    assert _is_so(f"condition=Succeeded={ending == 'Passed'}", namespace, name)
+    assert after["status"]["phase"] == ending
+    assert after["status"]["completedAt"] == before["completedAt"]
+
+
 def _ends(ending: str, image: str) -> Raw:
-    """The spec of an execution that comes to this end."""
+    """The spec of an execution that comes to this end; one that fails fails twice."""
     command = {"Passed": ["true"], "Failed": ["false"]}.get(ending, ["sleep", "600"])
     test = {
         "name": "only",
@@ -193,7 +214,12 @@ def _ends(ending: str, image: str) -> Raw:
         "command": command,
     }
     grace = {"spec": {"terminationGracePeriodSeconds": 1}}
-    return {"tests": [test], "template": grace, "startTimeoutSeconds": 4}
+    return {
+        "tests": [test],
+        "template": grace,
+        "startTimeoutSeconds": 4,
+        "retry": {"limit": 1, "on": ["Failure"], "backoffSeconds": 1},
+    }
 
 
 def _bring_about(ending: str, namespace: Namespace, name: str) -> None:
