@@ -461,6 +461,13 @@ class ExecutionQueueSpec(Model):
         description="FIFO, or FairShare: the namespace with the fewest running goes first."
         " Priority comes first in both.",
     )
+    ageing_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=30 * _DAY,
+        description="Waiting this long counts as one more priority, so that low priority never"
+        " starves; null = waiting counts as none.",
+    )
     stop_policy: StopPolicy = Field(
         default=StopPolicy.NONE,
         description="Hold starts nothing new, HoldAndDrain also cancels what waits and runs,"

@@ -21,7 +21,7 @@ def queue() -> Queue:
 def test_nobody_starts_in_a_queue_that_does_not_exist(queue: Queue) -> None:
     queue.put_waiting(entry("u1"))
     queue.resource = None
-    assert queue.next(5, None) is None
+    assert queue.next(5) is None
     assert queue.spec is None
     assert not queue.drained
     assert [each.uid for each in queue.upcoming(10)] == ["u1"]
@@ -31,22 +31,23 @@ def test_nobody_starts_in_a_queue_that_does_not_exist(queue: Queue) -> None:
 def test_nobody_starts_in_a_held_queue(queue: Queue, policy: str, drains: bool) -> None:
     queue.put_waiting(entry("u1"))
     queue.resource = builders.queue(stopPolicy=policy)
-    assert queue.next(5, None) is None
+    assert queue.next(5) is None
     assert queue.drained is drains
 
 
 def test_a_closed_queue_finishes_what_it_has(queue: Queue) -> None:
     queue.put_waiting(entry("u1"))
     queue.resource = builders.queue(stopPolicy="Closed")
-    assert queue.next(5, None) == entry("u1")
+    assert queue.next(5) == entry("u1")
 
 
 def test_nobody_starts_beyond_the_capacity(queue: Queue) -> None:
     queue.put_running("u1", "a")
     queue.put_waiting(entry("u2"))
-    assert queue.next(1, None) is None
-    assert queue.next(2, None) == entry("u2")
-    assert queue.next(2, 1) is None
+    assert queue.next(1) is None
+    assert queue.next(2) == entry("u2")
+    queue.resource = builders.queue(perNamespace={"runningCapacity": 1})
+    assert queue.next(2) is None
 
 
 def test_one_execution_is_in_one_place_only(queue: Queue) -> None:
@@ -65,11 +66,15 @@ def test_a_namespace_gets_its_share_back_when_one_of_its_runs_ends(queue: Queue)
     queue.put_running("u1", "a")
     queue.put_running("u2", "a")
     queue.put_waiting(entry("u3"))
-    assert queue.next(9, 2) is None
+    queue.resource = builders.queue(perNamespace={"runningCapacity": 2})
+    assert queue.next(9) is None
     queue.put_aside("u1")
-    assert queue.next(9, 2) == entry("u3")
+    assert queue.running_of("a") == 1
+    assert queue.next(9) == entry("u3")
+    queue.resource = builders.queue(perNamespace={"runningCapacity": 1})
+    assert queue.next(9) is None
     queue.put_aside("u2")
-    assert queue.next(9, 1) == entry("u3")
+    assert queue.next(9) == entry("u3")
 
 
 def test_upcoming_tells_the_first_of_the_line_in_order(queue: Queue) -> None:

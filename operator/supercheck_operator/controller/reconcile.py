@@ -200,7 +200,7 @@ class Reconciler:
     async def _start(self, queue: Queue) -> None:
         while queue.spec is not None:
             limits = self._settings.limits(queue.spec)
-            entry = queue.next(limits.running, limits.namespace_running)
+            entry = queue.next(limits.running)
             if entry is None:
                 break
             run = self.world.get(entry.uid)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from supercheck_operator.queueing.line import Entry, Line
-from supercheck_operator.resources import ExecutionQueue, ExecutionQueueSpec, Ordering, StopPolicy
+from supercheck_operator.queueing.line import Entry, Line, rules
+from supercheck_operator.resources import ExecutionQueue, ExecutionQueueSpec, StopPolicy
 
 
 class Queue:
-    """``resource`` is None while the ExecutionQueue does not exist: what waits in it stays."""
-
     def __init__(self, name: str) -> None:
         self.name = name
-        self.resource: ExecutionQueue | None = None
+        self._resource: ExecutionQueue | None = None
         self.version = 0
         """Of the newest that is known of the resource; what is older is no news."""
         self._line = Line()
         self._running: dict[str, str] = {}
-        self._running_by_namespace: Counter[str] = Counter()
+
+    @property
+    def resource(self) -> ExecutionQueue | None:
+        """None while the ExecutionQueue does not exist: what waits in it stays."""
+        return self._resource
+
+    @resource.setter
+    def resource(self, resource: ExecutionQueue | None) -> None:
+        self._resource = resource
+        if resource is not None:
+            self._line.follow(rules(resource.spec))
 
     @property
     def spec(self) -> ExecutionQueueSpec | None:
@@ -43,14 +50,14 @@ class Queue:
         return uid in self._running
 
     def running_of(self, namespace: str) -> int:
-        return self._running_by_namespace[namespace]
+        return self._line.running(namespace)
 
     def put_running(self, uid: str, namespace: str) -> None:
         """It holds a slot, and no place in the line."""
         self._line.discard(uid)
         if uid not in self._running:
             self._running[uid] = namespace
-            self._running_by_namespace[namespace] += 1
+            self._line.start(namespace)
 
     def put_waiting(self, entry: Entry) -> None:
         """It stands in the line, and holds no slot."""
@@ -62,23 +69,20 @@ class Queue:
         self._free(uid)
         self._line.discard(uid)
 
-    def next(self, capacity: int, namespace_capacity: int | None) -> Entry | None:
+    def next(self, capacity: int) -> Entry | None:
         """Who may start now, if anybody."""
         if self.spec is None or self.spec.stop_policy.holds or self.running >= capacity:
             return None
-        return self._line.next(self._running_by_namespace, self.spec.ordering, namespace_capacity)
+        return self._line.next()
 
     def upcoming(self, count: int) -> Iterator[Entry]:
         """The first ``count`` of the line, in the order of their start."""
-        ordering = self.spec.ordering if self.spec else Ordering.FIFO
-        return islice(self._line.order(self._running_by_namespace, ordering), count)
+        return islice(self._line.order(), count)
 
     def _free(self, uid: str) -> None:
         namespace = self._running.pop(uid, None)
         if namespace is not None:
-            self._running_by_namespace[namespace] -= 1
-            if not self._running_by_namespace[namespace]:
-                del self._running_by_namespace[namespace]
+            self._line.finish(namespace)
 
 
 class Queues:
