@@ -226,16 +226,6 @@ async def test_an_unknown_queue_is_refused_with_those_that_exist(space: Space) -
     await space.api.delete(f"{QUEUES}/{other}")
 
 
-async def test_retries_are_refused_in_a_sentence(space: Space) -> None:
-    status, answer = await space.try_submit(execution("again", retry={"limit": 1}))
-    assert status == 422
-    assert answer["message"].endswith(
-        "spec.retry: retries are not available in this version; omit it or set limit to 0"
-    )
-    await space.submit(execution("once", retry={"limit": 0}))
-    await until(space, "once", "Passed")
-
-
 @pytest.mark.parametrize(
     ("template", "field"),
     [

@@ -16,12 +16,12 @@ from harness.steps import (
     QUEUES,
     SILENT,
     being_deleted,
+    end,
     jobs_of,
     let_go,
     make_queue,
     named,
-    path_of,
-    pods_of,
+    running,
     silent_pod_of,
     submit_in_a_later_second,
     until,
@@ -58,35 +58,6 @@ def _retried(
     return execution(name, **{"runs_for": "never"} | spec, retry=retry)
 
 
-async def _running(space: Space, test: str = "t", name: str = "e") -> str:
-    """The path of the one pod of a test that runs."""
-
-    async def found() -> str | None:
-        runs = [
-            pod
-            for pod in await pods_of(space, name)
-            if pod["status"].get("phase") == "Running"
-            and pod["metadata"]["labels"]["supercheck.io/test"] == test
-        ]
-        return path_of(space, runs[0]) if runs else None
-
-    return await eventually(found, f"{test} of {name} runs")
-
-
-async def _end(space: Space, test: str = "t", name: str = "e", *, exit_code: int = 0) -> None:
-    """Let a test that runs, or is about to, end like that."""
-    notes = {f"{NOTES}/runs-for": None, f"{NOTES}/exit-code": str(exit_code)}
-    pod = await _running(space, test, name)
-    status, answer = await space.api.patch(pod, {"metadata": {"annotations": notes}})
-    assert status == 200, answer
-
-    async def ended() -> bool:
-        status, answer = await space.api.call("GET", pod)
-        return status == 404 or answer["status"]["phase"] != "Running"
-
-    await eventually(ended, f"{test} of {name} has ended")
-
-
 async def _resting(space: Space, name: str = "e") -> Raw:
     return await until_status(
         space, name, lambda status: status.get("reason") == "Retrying", f"{name} rests"
@@ -110,10 +81,10 @@ async def test_an_error_is_tried_again_and_then_passes(space: Space, operator: O
     async with _states(space) as states:
         await space.submit(_retried(on="Error"))
         first = await _in_attempt(space, 1)
-        await space.api.delete(await _running(space))
+        await space.api.delete(await running(space, "e"))
         resting = await _resting(space)
         second = await _in_attempt(space, 2)
-        await _end(space)
+        await end(space, "e")
         status = await until(space, "e", "Passed")
     assert (resting["phase"], resting["attempts"]) == ("Queued", 1)
     assert resting["message"].startswith("Attempt 1 of 2 ended with PodDeleted; the next can begin")
@@ -141,15 +112,15 @@ async def test_who_rests_holds_no_slot_and_then_has_its_old_place(
         made = await space.submit(_retried(queue=narrow, backoff=3))
         await space.submit(execution("other", queue=narrow, runs_for="never"))
         last = await submit_in_a_later_second(space, made, queue=narrow)
-        await _end(space, exit_code=1)
+        await end(space, "e", exit_code=1)
         resting = await _resting(space)
-        await _running(space, name="other")
+        await running(space, "other")
         assert await operator.stats(narrow) == (1, 1, 2, 50)
         assert (await space.status("e")) == resting
         await until_upcoming(space, narrow, ["e", last])  # its rest is over
         assert len(await jobs_of(space, "e")) == 1
-        await _end(space, name="other")
-        await _end(space)
+        await end(space, "other")
+        await end(space, "e")
         await until(space, "e", "Passed")
         await until(space, last, "Passed")
         await observer.caught_up()
@@ -190,13 +161,13 @@ async def test_the_next_attempt_waits_until_nothing_of_the_one_before_is_alive(
 async def test_what_has_passed_is_not_run_again(space: Space, operator: Operator) -> None:
     async with Observer(space) as observer:
         await space.submit(_retried(tests=named("a", "b", "c"), maxConcurrentTests=3))
-        await _end(space, "a")
-        await _end(space, "b", exit_code=1)
-        await _end(space, "c")
+        await end(space, "e", "a")
+        await end(space, "e", "b", exit_code=1)
+        await end(space, "e", "c")
         resting = await _resting(space)
         assert [test["phase"] for test in resting["tests"]] == ["Passed", "Queued", "Passed"]
         assert resting["progress"] == "2/3"
-        await _end(space, "b")
+        await end(space, "e", "b")
         status = await until(space, "e", "Passed")
         await observer.caught_up()
     assert observer.jobs == {"e/a": 1, "e/b": 2, "e/c": 1}
@@ -227,9 +198,9 @@ async def test_only_what_is_asked_for_is_tried_again(
 ) -> None:
     await space.submit(_retried(on=on))
     if phase == "Failed":
-        await _end(space, exit_code=1)
+        await end(space, "e", exit_code=1)
     else:
-        await space.api.delete(await _running(space))
+        await space.api.delete(await running(space, "e"))
     status = await until(space, "e", phase)
     assert status["attempts"] == 1
     assert len(await jobs_of(space, "e")) == 1
@@ -252,12 +223,12 @@ async def test_what_fail_fast_has_cancelled_runs_with_what_made_it_do_so(
         made = await space.submit(
             _retried(tests=named("a", "b", "c"), maxConcurrentTests=2, failFast=True)
         )
-        await _running(space, "b")
-        await _end(space, "a", exit_code=1)
+        await running(space, "e", "b")
+        await end(space, "e", "a", exit_code=1)
         resting = await _resting(space)
         assert {test["reason"] for test in resting["tests"]} == {"Retrying"}
         for test in "abc":
-            await _end(space, test)
+            await end(space, "e", test)
         status = await until(space, "e", "Passed")
         await observer.caught_up()
     assert observer.jobs == {"e/a": 2, "e/b": 2, "e/c": 1}
@@ -272,7 +243,7 @@ async def test_what_hinders_a_later_attempt_is_told_as_well(
     robot = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}
     await space.api.create(accounts, robot)
     await space.submit(_retried(startTimeoutSeconds=6, pod={"serviceAccountName": "robot"}))
-    await _end(space, exit_code=1)
+    await end(space, "e", exit_code=1)
     await space.api.delete(f"{accounts}/robot")
     status = await until(space, "e", "Error")
     assert (status["reason"], status["attempts"]) == ("PodRejected", 2)
@@ -281,7 +252,7 @@ async def test_what_hinders_a_later_attempt_is_told_as_well(
 
 async def test_a_cancellation_while_it_rests_is_its_end(space: Space, operator: Operator) -> None:
     await space.submit(_retried(backoff=300))
-    await _end(space, exit_code=1)
+    await end(space, "e", exit_code=1)
     await _resting(space)
     assert (await space.change("e", {"cancel": True}))[0] == 200
     status = await until(space, "e", "Cancelled")
@@ -295,12 +266,12 @@ async def test_a_crash_while_it_rests_neither_prolongs_the_rest_nor_forgets_it(
 ) -> None:
     async with Observer(space) as observer:
         await space.submit(_retried(backoff=6))
-        await _end(space, exit_code=1)
+        await end(space, "e", exit_code=1)
         resting = await _resting(space)
         operator.kill()
         await operator.start()
         assert await space.status("e") == resting
-        await _end(space)
+        await end(space, "e")
         status = await until(space, "e", "Passed")
         await observer.caught_up()
     assert observer.jobs == {"e/t": 2}
@@ -315,12 +286,12 @@ async def test_a_crash_during_the_second_attempt_makes_no_third(
 ) -> None:
     async with Observer(space) as observer:
         await space.submit(_retried(limit=3))
-        await _end(space, exit_code=1)
+        await end(space, "e", exit_code=1)
         second = await _in_attempt(space, 2)
         operator.kill()
         await operator.start()
         assert await space.status("e") == second
-        await _end(space)
+        await end(space, "e")
         status = await until(space, "e", "Passed")
         await observer.caught_up()
     assert observer.jobs == {"e/t": 2}
@@ -334,9 +305,9 @@ async def test_what_ended_while_the_operator_was_dead_is_tried_again_once(
         await space.submit(_retried(limit=1))
         await _in_attempt(space, 1)
         for attempt in (1, 2):
-            await _running(space)
+            await running(space, "e")
             operator.kill()
-            await _end(space, exit_code=attempt)
+            await end(space, "e", exit_code=attempt)
             await operator.start()
         status = await until(space, "e", "Failed")
         await observer.caught_up()

@@ -7,6 +7,7 @@ from collections import Counter
 from conftest import Cluster
 from harness.api import Space, execution
 from harness.process import Operator
+from harness.steps import named, until
 from harness.waiting import eventually
 
 
@@ -15,22 +16,47 @@ async def test_a_passing_execution_with_one_test_costs_three_writes(
 ) -> None:
     """Counted by the API server's audit log, not by the operator itself."""
     await space.submit(execution("one", runs_for="1500ms"))
-
-    async def passed() -> bool:
-        return await space.phases() == {"one": "Passed"}
-
-    await eventually(passed, "it passes")
-    # Another one after it: had the first one more write coming, it would come before these end.
-    await space.submit(execution("two"))
-
-    async def both() -> bool:
-        return await space.phases() == {"one": "Passed", "two": "Passed"}
-
-    await eventually(both, "both pass")
+    await until(space, "one", "Passed")
+    await _pass_one_more(space)
     assert _writes(cluster, space, "one") == {
         ("create", "jobs", ""): 1,
         ("patch", "testexecutions", "status"): 2,
     }
+
+
+async def test_many_tests_that_end_together_cost_a_job_each_and_two_writes(
+    cluster: Cluster, operator: Operator, space: Space
+) -> None:
+    """Three more tests than run at once, so that results come one after the other, too."""
+    await space.submit(
+        execution("one", tests=named(*"abcdefgh"), maxConcurrentTests=5, runs_for="300ms")
+    )
+    await until(space, "one", "Passed")
+    await _pass_one_more(space)
+    assert _writes(cluster, space, "one") == {
+        ("create", "jobs", ""): 8,
+        ("patch", "testexecutions", "status"): 2,
+    }
+
+
+async def test_several_tests_cost_a_job_each_and_a_write_each_at_most(
+    cluster: Cluster, operator: Operator, space: Space
+) -> None:
+    """One after the other, and each longer than any result waits for the next."""
+    tests = named(*"abcd")
+    await space.submit(execution("one", tests=tests, maxConcurrentTests=1, runs_for="4s"))
+    await until(space, "one", "Passed", within=60)
+    await _pass_one_more(space)
+    writes = _writes(cluster, space, "one")
+    assert writes.pop(("create", "jobs", "")) == len(tests)
+    assert writes.pop(("patch", "testexecutions", "status")) <= 2 + len(tests) - 1
+    assert not writes
+
+
+async def _pass_one_more(space: Space) -> None:
+    """Had those before it one more write coming, it would come before this one ends."""
+    await space.submit(execution("last"))
+    await until(space, "last", "Passed")
 
 
 async def test_a_waiting_execution_costs_no_write(

@@ -133,6 +133,35 @@ async def pod_of(space: Space, name: str) -> Raw:
     return pod
 
 
+async def running(space: Space, name: str, test: str = "t") -> str:
+    """The path of the one pod of a test that runs."""
+
+    async def found() -> str | None:
+        runs = [
+            pod
+            for pod in await pods_of(space, name)
+            if pod["status"].get("phase") == "Running"
+            and pod["metadata"]["labels"]["supercheck.io/test"] == test
+        ]
+        return path_of(space, runs[0]) if runs else None
+
+    return await eventually(found, f"{test} of {name} runs")
+
+
+async def end(space: Space, name: str, test: str = "t", *, exit_code: int = 0) -> None:
+    """Let a test end that would run for ever, as soon as it runs."""
+    notes = {"stage.kindless/runs-for": None, "stage.kindless/exit-code": str(exit_code)}
+    pod = await running(space, name, test)
+    status, answer = await space.api.patch(pod, {"metadata": {"annotations": notes}})
+    assert status == 200, answer
+
+    async def ended() -> bool:
+        status, answer = await space.api.call("GET", pod)
+        return status == 404 or answer["status"]["phase"] != "Running"
+
+    await eventually(ended, f"{test} of {name} has ended")
+
+
 async def silent_pod_of(space: Space, name: str) -> str:
     """The path of the pod, on a silent node, of an execution made with SILENT."""
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": SILENT["nodeName"]}}
