@@ -1,4 +1,4 @@
-"""What is left of an execution when it is over: its status, its Events and, for a while, its Jobs."""
+"""What is left of an execution when it is over: its status, Events and, for a while, its Jobs."""
 
 import asyncio
 
