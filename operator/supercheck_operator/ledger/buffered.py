@@ -60,6 +60,7 @@ class BufferedLedger:
         self._whole = False
         """It knows everything that it was told."""
         self._trouble = ""
+        self._rebuild_due = 0.0
 
     async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
         return await self._ledger.reserve(wanted, limits, dry_run=dry_run)
@@ -101,12 +102,12 @@ class BufferedLedger:
                 return Counter()
         if self._trouble:
             logger.info("the ledger has been rebuilt and is open")
-        self._whole, self._trouble = True, ""
+        self._whole, self._trouble, self._rebuild_due = True, "", 0.0
         return corrections
 
     async def run(self, rebuild: Callable[[], None]) -> None:
         """Tell the ledger, for ever. ``rebuild`` asks for a sweep."""
-        sign_due = rebuild_due = 0.0
+        sign_due = 0.0
         while True:
             await self._wait(sign_due)
             now = time.monotonic()
@@ -125,11 +126,9 @@ class BufferedLedger:
             except LedgerUnavailableError as error:
                 self._failed(error)
                 needed = False  # of no use before it answers
-            if needed and now >= rebuild_due:
-                rebuild_due = now + _PATIENCE
+            if needed and now >= self._rebuild_due:
+                self._rebuild_due = now + _PATIENCE
                 rebuild()
-            elif self._whole:
-                rebuild_due = 0.0
 
     async def _wait(self, until: float) -> None:
         """For news, or for the time of the next sign; in trouble, news can wait."""

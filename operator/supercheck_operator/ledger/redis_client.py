@@ -9,7 +9,7 @@ from redis import exceptions
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.credentials import CredentialProvider
 
@@ -17,8 +17,8 @@ from supercheck_operator.ledger.address import Address, Kind, Login, Tls
 
 Client = Redis | RedisCluster
 
-CONNECTIONS: Final = 16
-"""To one server, at once."""
+CONNECTIONS: Final = 8
+"""To one server, at once; each costs a handshake, and Redis does one thing at a time anyway."""
 _ANSWER: Final = 1.0
 """Seconds for a connection, and for an answer."""
 _RETRIES: Final = 3
@@ -64,11 +64,18 @@ def connect(address: Address) -> Client:
             )
 
 
+async def close(client: Client) -> None:
+    """Close its connections, and those to Sentinels, which are not its own."""
+    await client.aclose()
+    pool = getattr(client, "connection_pool", None)
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.sentinel_manager.aclose()
+
+
 def _options(login: Login) -> dict[str, Any]:
     options: dict[str, Any] = {
         "decode_responses": True,
         "protocol": 2,
-        "client_name": "supercheck-operator",
         "socket_timeout": _ANSWER,
         "socket_connect_timeout": _ANSWER,
         "max_connections": 2 * CONNECTIONS,
@@ -111,9 +118,12 @@ _TEXTS: Final = {
     "invalid username-password": "WRONGPASS",
     "invalid password": "WRONGPASS",
     "Authentication required": "NOAUTH",
+    "unauthenticated": "NOAUTH",
     "read only replica": "READONLY",
     "maxmemory": "OOM",
     "loading the dataset": "LOADING",
+    "can't run this command": "NOPERM",
+    "no permissions": "NOPERM",
 }
 
 

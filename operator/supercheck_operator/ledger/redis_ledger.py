@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
@@ -27,7 +27,7 @@ from supercheck_operator.ledger.contract import (
     LedgerUnavailableError,
     Reservation,
 )
-from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, why
+from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, close, why
 
 TIMEOUT: Final = 2.0
 """Seconds for everything that one call needs: a connection, retries, the answer."""
@@ -36,6 +36,8 @@ KEPT: Final = 60.0
 shorter than it takes to forget that one of two primaries goes on by itself."""
 _AT_ONCE: Final = 1000
 """Updates in one call; it keeps Redis from other work for some milliseconds."""
+
+T = TypeVar("T")
 
 _SCRIPT: Final = files(__package__).joinpath("ledger.lua").read_text()
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
@@ -70,7 +72,7 @@ class RedisLedger:
         self._mark = ""
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await close(self._client)
 
     async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
         word, whole, part = await self._ask(
@@ -136,10 +138,7 @@ class RedisLedger:
         we have given it up, does nothing.
         """
         try:
-            async with asyncio.timeout(TIMEOUT), self._turns:
-                answer = await self._run(what, arguments)
-                if answer[0] == "late":
-                    answer = await self._run(what, arguments)
+            answer = await _within(TIMEOUT, self._answer(what, arguments))
         except (RedisError, OSError, TimeoutError) as error:
             self._on_error()
             if isinstance(error, ReadOnlyError):
@@ -153,6 +152,12 @@ class RedisLedger:
             case "late":
                 raise LedgerUnavailableError(f"{self._name} answers too late")
         return answer
+
+    async def _answer(self, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
+        async with self._turns:
+            answer = await self._run(what, arguments)
+            # We knew nothing of its clock, or something wrong; now we do.
+            return await self._run(what, arguments) if answer[0] == "late" else answer
 
     async def _run(self, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
         # The first time there is no telling what its clock shows: the answer tells.
@@ -174,6 +179,23 @@ class RedisLedger:
         pool = getattr(self._client, "connection_pool", None)
         if pool is not None:
             await pool.disconnect()
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of ``work``, or TimeoutError.
+
+    It does not wait for the cancellation as ``asyncio.timeout`` does: that may get lost on its way
+    through redis-py, in a ``wait_for`` of Python 3.11.
+    """
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen by somebody
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
 
 
 def _entry(holder: Holder | None) -> str:

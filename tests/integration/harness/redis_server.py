@@ -114,6 +114,15 @@ class RedisServer:
         os.kill(self.pid, signal.SIGCONT)
 
 
+class ClusterNode(RedisServer):
+    """It is given its slots by who has several of them."""
+
+    def __init__(self) -> None:
+        self.bus = free_port()
+        bus = ("--cluster-port", str(self.bus), "--cluster-node-timeout", "500")
+        super().__init__("--cluster-enabled", "yes", *bus)
+
+
 class SentinelServer(RedisServer):
     """Watches one primary and makes another when that is gone for half a second."""
 
