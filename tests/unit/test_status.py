@@ -263,6 +263,12 @@ def test_a_queue_is_saturated_when_it_would_refuse(figures: Stats, saturated: st
     assert conditions(queue_status(queue(), figures, [], NOW))["Saturated"] == saturated
 
 
+def test_a_held_queue_with_free_slots_is_saturated_when_its_places_are_taken() -> None:
+    held, full = queue(stopPolicy="Hold"), Stats(0, 5, 50, 50)
+    assert conditions(queue_status(held, full, [], NOW))["Saturated"] == "True"
+    assert conditions(queue_status(held, Stats(0, 5, 49, 50), [], NOW))["Saturated"] == "False"
+
+
 @pytest.mark.parametrize(
     ("policy", "ready", "reason"),
     [("None", "True", "Open"), ("Hold", "False", "Hold"), ("Closed", "False", "Closed")],

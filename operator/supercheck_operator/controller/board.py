@@ -11,10 +11,11 @@ from supercheck_operator.controller.world import Run
 from supercheck_operator.execution.observed import format_time
 from supercheck_operator.ledger.contract import State
 from supercheck_operator.queueing.queue import Queue
+from supercheck_operator.queueing.waiting import Why, why
 from supercheck_operator.reporting.pace import Holding, estimates
 from supercheck_operator.reporting.shown import QueueWays, ShownExecution
 from supercheck_operator.reporting.status import summarize
-from supercheck_operator.resources import Ordering, Phase, Reason, StopPolicy, Summary
+from supercheck_operator.resources import Ordering, Phase, StopPolicy, Summary, TestExecution
 from supercheck_operator.settings import Settings
 
 
@@ -69,7 +70,7 @@ class Board:
             shown = self._shown(run) if run else None
             if shown is None:
                 continue
-            said = {"position": position, "estimated_start": start, **self._kept(known, shown)}
+            said = {"position": position, "estimated_start": start}
             found.append(shown.model_copy(update=said))
         parked = [run for run in self._of(queue) if run.state is State.PARKED]
         aside = [each for run in parked if (each := self._shown(run)) is not None]
@@ -105,6 +106,8 @@ class Board:
         metadata, spec = execution.metadata, execution.spec
         tests = assessment.tests if assessment else ()
         phase = assessment.phase if assessment else execution.status.phase
+        waits = phase is Phase.QUEUED
+        told = self._why(run, execution) if waits else assessment or execution.status
         return ShownExecution(
             namespace=metadata.namespace,
             name=metadata.name,
@@ -112,8 +115,8 @@ class Board:
             queue=run.queue,
             priority=spec.priority,
             phase=phase,
-            reason=assessment.reason if assessment else execution.status.reason,
-            message=assessment.message if assessment else execution.status.message,
+            reason=told.reason,
+            message=told.message,
             created_at=metadata.creation_timestamp,
             started_at=_format(assessment.started_at if assessment else None),
             completed_at=_format(assessment.completed_at if assessment else None),
@@ -122,18 +125,10 @@ class Board:
             tests=tests if phase is Phase.RUNNING else (),
         )
 
-    def _kept(self, queue: Queue, shown: ShownExecution) -> dict[str, str]:
-        """What keeps one in line from starting; its status, which is never written, cannot say."""
-        spec = queue.spec
-        if spec is None:
-            return {"message": f'Queue "{queue.name}" does not exist.'}
-        if spec.stop_policy.holds:
-            return {"reason": Reason.QUEUE_HELD, "message": f"Queue {queue.name} is held."}
-        share = self._settings.limits(spec).namespace_running
-        if share is not None and queue.running_of(shown.namespace) >= share:
-            message = f"Namespace {shown.namespace} runs its {share} in queue {queue.name}."
-            return {"reason": Reason.NAMESPACE_AT_CAPACITY, "message": message}
-        return {}
+    def _why(self, run: Run, execution: TestExecution) -> Why:
+        queue = self._reconciler.queues.get(run.queue)
+        running = queue.running_of(run.namespace)
+        return why(execution, queue.spec, resting=run.resting, namespace_running=running)
 
     def _starts(self, queue: Queue, line: list[str]) -> list[str | None]:
         """The estimated start of each in the line."""

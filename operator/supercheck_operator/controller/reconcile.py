@@ -76,7 +76,10 @@ class Reconciler:
         metrics: Metrics,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         clock: Clock | None = None,
+        leads: bool = True,
     ) -> None:
+        self.leads = leads
+        """Whether it acts on what it sees; it counts and shows in any case."""
         self.world = World()
         self.queues = queues
         self.pace = Pace()
@@ -110,7 +113,8 @@ class Reconciler:
     def observe(self, kind: Kind, raw: Raw, *, deleted: bool = False) -> None:
         """Take over what a watch or a response shows; look again at what it concerns."""
         run = self.take(kind, raw, deleted=deleted)
-        if run is None and kind is Kind.EXECUTION and self.world.get(_uid(raw)) is None:
+        unknown = run is None and kind is Kind.EXECUTION and self.world.get(_uid(raw)) is None
+        if unknown and self.leads:
             # Over before anything was seen of it: what it has reserved is free again.
             self._spawn(self._ledger.release(_uid(raw), raw["spec"]["queue"]))
 
@@ -133,7 +137,8 @@ class Reconciler:
         return run
 
     def observe_queue(self, raw: Raw, *, deleted: bool = False) -> None:
-        before = self.queues.get(raw["metadata"]["name"]).spec
+        known = self.queues.get(raw["metadata"]["name"])
+        before, drained = known.spec, known.drained
         try:
             resource = ExecutionQueue.model_validate(raw)
         except ValidationError as error:
@@ -141,17 +146,28 @@ class Reconciler:
             return
         queue = self.queues.observe(resource, deleted=deleted)
         if queue.spec != before:
-            self.touch_queue(queue)
+            self.touch_queue(queue, everything=queue.drained is not drained)
 
     def touch(self, run: Run) -> None:
         """Look again at ``run``."""
         self._dirty[run.queue].add(run.uid)
         self._signal(run.queue)
 
-    def touch_queue(self, queue: Queue) -> None:
-        """Look again at everything in ``queue``: its spec has changed."""
-        self._dirty[queue.name] |= {run.uid for run in self.world if run.queue == queue.name}
+    def touch_queue(self, queue: Queue, *, everything: bool = True) -> None:
+        """Look again at ``queue``, whose spec has changed, and at ``everything`` in it.
+
+        Most changes say only who may start; to look at all that waits would delay that.
+        """
+        found = {run.uid for run in self.world if run.queue == queue.name} if everything else set()
+        self._dirty[queue.name] |= found
         self._signal(queue.name)
+
+    def take_over(self) -> None:
+        """Lead from now on; before anything is done, everything is to be seen by a sweep."""
+        self.leads = True
+        self.hold()
+        for run in self.world:
+            self.touch(run)
 
     def hold(self) -> None:
         """Do nothing more: something exists that was not seen, and may come before what was."""
@@ -198,7 +214,7 @@ class Reconciler:
         self.looks += 1
 
     async def _start(self, queue: Queue) -> None:
-        while queue.spec is not None:
+        while self.leads and not self._held and queue.spec is not None:
             limits = self._settings.limits(queue.spec)
             entry = queue.next(limits.running)
             if entry is None:
@@ -223,6 +239,8 @@ class Reconciler:
         assessment = run.assessment = self._assess(queue, run)
         run.resting = assessment is not None and assessment.resting
         await self._settle(queue, run)
+        if not self.leads:
+            return
         if run.proving:
             self._once(f"prove {run.uid}", partial(self._prove, run))
         for test in assessment.launch if assessment else ():
@@ -262,11 +280,11 @@ class Reconciler:
                 queue.put_waiting(run.entry())
             case _:
                 queue.put_aside(run.uid)
-        if holder is None:
+        if holder is None and run.over and run.uid not in self._under_way:
+            self._forget(run)
+        if self.leads and holder is None:
             await self._ledger.release(run.uid, run.queue)
-            if run.over and run.uid not in self._under_way:
-                self._forget(run)
-        else:
+        elif self.leads and holder is not None:
             await self._ledger.hold(holder)
         if freed:
             self.pace.freed(run.uid, queue.name, time.monotonic())

@@ -120,9 +120,9 @@ def queue_status(
     queue: ExecutionQueue, figures: Stats, upcoming: Iterable[Entry], now: datetime
 ) -> Raw:
     """The whole status of a queue, for a merge patch."""
-    saturated = (
-        figures.running >= figures.running_capacity and figures.queued >= figures.queued_capacity
-    )
+    # On hold, a free slot is no room for the next submission.
+    no_slot = queue.spec.stop_policy.holds or figures.running >= figures.running_capacity
+    saturated = no_slot and figures.queued >= figures.queued_capacity
     status = ExecutionQueueStatus(
         observed_generation=queue.metadata.generation,
         running=figures.running,
