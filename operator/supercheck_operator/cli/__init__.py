@@ -1,0 +1,1 @@
+"""``kubectl supercheck``: what people and pipelines do from a command line."""
