@@ -20,12 +20,13 @@ help: ## Explain the targets
 install: .venv/installed ## Make .venv with the operator, its tools and the test cluster command
 
 .PHONY: fmt
-fmt: install ## Format the code, generate CRDs, dashboard, values reference, install.yaml
+fmt: install ## Format the code, generate CRDs, dashboard, references of values and CLI, install.yaml
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
 	$(BIN)/supercheck-operator crds --write crds
 	$(BIN)/supercheck-operator crds --write $(CHART)/files/crds
 	$(BIN)/python -m charts.generate
+	$(BIN)/python -m supercheck_operator.cli.reference docs/cli.md
 
 .PHONY: lint
 lint: install ## Style, layers, generated files

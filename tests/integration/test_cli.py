@@ -17,6 +17,7 @@ import yaml
 from conftest import Cluster, NewOperator
 from harness.api import Api, Raw, Space, execution
 from harness.cli import Cli, Done, manifest, member
+from harness.lost_answer import lost_answer
 from harness.process import Operator
 from harness.steps import QUEUES, change_queue, make_queue, named, until, until_stats
 from harness.waiting import eventually
@@ -261,6 +262,20 @@ async def test_without_an_operator_it_says_so_and_with_retry_for_it_waits_for_on
         await lasting_operator.start()
         done = await running.end()
     assert done.code == 0, done
+
+
+@pytest.mark.parametrize("metadata", [{"name": "once"}, {"generateName": "once-"}])
+async def test_a_create_whose_answer_got_lost_is_not_made_twice(
+    metadata: Raw, space: Space, queue: str, file: File, tmp_path: Path
+) -> None:
+    path = file(execution("x") | {"metadata": metadata})
+    async with lost_answer(space.api, tmp_path) as kubeconfig:
+        cli = Cli(kubeconfig, space.name)
+        done = await cli("run", "-f", path, "-q", queue, "--retry-for", "1m")
+    assert done.code == 0, done
+    assert "The API server does not answer" in done.err
+    [name] = await space.phases()
+    assert done.out == f"testexecution.supercheck.io/{name} created\n"
 
 
 # Waiting --------------------------------------------------------------------------------------

@@ -53,8 +53,14 @@ async def connect(place: Place) -> AsyncIterator[Cluster]:
 def _in_cluster(place: Place) -> bool:
     """As kubectl: in a pod without a kubeconfig, the pod's own service account."""
     said = place.kubeconfig or place.context or os.environ.get("KUBECONFIG")
-    file = Path("~/.kube/config").expanduser()
-    return not said and not file.is_file() and (_MOUNTED / "token").is_file()
+    return not said and not _has_kubeconfig() and (_MOUNTED / "token").is_file()
+
+
+def _has_kubeconfig() -> bool:
+    try:
+        return Path("~/.kube/config").expanduser().is_file()
+    except RuntimeError:  # a user without a home, as in many containers
+        return False
 
 
 def _namespace(place: Place, *, in_cluster: bool) -> str:

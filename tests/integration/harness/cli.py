@@ -150,9 +150,11 @@ async def member(api: Api, namespace: str, kubeconfig: Path, into: Path) -> Path
     return with_user(kubeconfig, {"token": answer["status"]["token"]}, into)
 
 
-def with_user(kubeconfig: Path, user: Raw, into: Path) -> Path:
-    """``kubeconfig`` for somebody else, written to ``into``."""
+def with_user(kubeconfig: Path, user: Raw, into: Path, *, namespace: str = "") -> Path:
+    """``kubeconfig`` for somebody else, and perhaps in ``namespace``, written to ``into``."""
     content = yaml.safe_load(kubeconfig.read_text())
     content["users"][0]["user"] = user
+    if namespace:
+        content["contexts"][0]["context"]["namespace"] = namespace
     into.write_text(yaml.safe_dump(content))
     return into
