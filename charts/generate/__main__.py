@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from charts.generate import argocd, dashboard, manifest, values
+from charts.generate import argocd, dashboard, manifest, queue_values, values
 
 _ROOT = Path(__file__).parents[2]
 _CHART = _ROOT / "charts" / "supercheck-operator"
@@ -13,6 +13,7 @@ _CHART = _ROOT / "charts" / "supercheck-operator"
 
 def main() -> int:
     files = {
+        _CHART / "values.schema.json": queue_values.text(_CHART, _ROOT / "crds"),
         _CHART / "files" / "dashboards" / "supercheck-operator.json": dashboard.text(),
         _ROOT / "gitops" / "argocd" / "argocd-cm.yaml": argocd.text(_ROOT / "gitops/argocd/health"),
         _ROOT / "docs" / "values.md": values.text(_CHART),

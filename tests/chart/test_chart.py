@@ -163,6 +163,15 @@ def test_a_value_that_cannot_be_is_refused(value: str) -> None:
     assert value.partition("=")[0].split(".")[0] in refused(f"--set={value}")
 
 
+def test_a_queue_may_be_all_that_its_definition_knows_and_nothing_else() -> None:
+    definition = yaml.safe_load((CHART / "files" / "crds" / "executionqueues.yaml").read_text())
+    [version] = definition["spec"]["versions"]
+    known = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    assert set(SCHEMA["properties"]["queues"]["additionalProperties"]["properties"]) == set(known)
+    for name in known:
+        assert "not allowed" in refused(f"--set=queues.q.{name}x=1")
+
+
 def test_a_name_that_no_queue_may_have_is_refused() -> None:
     assert "'Big' does not match" in refused("--set=queues.Big.runningCapacity=1")
 
