@@ -177,7 +177,7 @@ async def test_out_of_reach_no_sweep_is_asked_for_and_it_is_said_once(
         server.start()
 
         async def whole() -> bool:
-            return "rebuilt" in caplog.messages[-1]
+            return caplog.messages[-1] == "the ledger has been rebuilt and is open"
 
         await eventually(whole, "it is said that it is over")
     out_of_reach = [each for each in caplog.messages if "cannot be reached" in each]

@@ -141,7 +141,7 @@ def why(error: Exception) -> str:
         case exceptions.AuthenticationError():
             return f"cannot be logged in to: {text}"
         case exceptions.ConnectionError():
-            return f"cannot be reached: {text}"
+            return f"cannot be reached: {text.rstrip('.')}"
         case exceptions.TimeoutError() | TimeoutError():
             return "does not answer in time"
         case _:
