@@ -249,10 +249,12 @@ class Kube:
                 yield kept
 
     async def create(self, resource: Resource, body: Raw, *, manager: str = "") -> Raw:
-        """``manager`` is noted in ``managedFields`` as who created it."""
+        """``manager`` is noted in ``managedFields`` as who created what somebody wrote by hand:
+        fields the schema lacks are then refused.
+        """
         self._on_write("create", resource.plural)
         namespace = body["metadata"].get("namespace", "")
-        query = {"fieldManager": manager} if manager else None
+        query = {"fieldManager": manager, "fieldValidation": "Strict"} if manager else None
         return await self._request("POST", resource.url(namespace), query=query, body=body)
 
     async def create_for(self, token: str, resource: Resource, body: Raw) -> Raw:

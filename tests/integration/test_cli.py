@@ -185,14 +185,14 @@ async def test_the_standard_input_is_a_file_too_and_on_is_no_boolean(
         metadata: {{name: typed}}
         spec:
           queue: {queue}
-          retry: {{limit: 1, on: [Error]}}
+          retry: {{limit: 1, on: [Failure]}}
           tests: [{{name: t, image: i, env: [{{name: DAY, value: 2026-01-31}}], args: [12:30]}}]
     """
     done = await cli("run", "-f", "-", stdin=text)
     assert done.code == 0, done
     assert done.out == "testexecution.supercheck.io/typed created\n"
     spec = (await space.get("typed"))["spec"]
-    assert spec["retry"]["on"] == ["Error"]
+    assert spec["retry"]["on"] == ["Failure"]
     assert spec["tests"][0]["env"] == [{"name": "DAY", "value": "2026-01-31"}]
     assert spec["tests"][0]["args"] == ["12:30"]
 
@@ -611,6 +611,10 @@ FILES: dict[str, tuple[str, int, str]] = {
     "an unknown queue": (
         HEAD + "metadata: {name: e}\nspec: {queue: nowhere, tests: [{name: t, image: i}]}",
         77, "nowhere",
+    ),
+    "a misspelt field": (
+        HEAD + "metadata: {name: e}\nspec: {retyr: {limit: 1}, tests: [{name: t, image: i}]}",
+        65, 'unknown field "spec.retyr"',
     ),
     "a bad name": (HEAD + "metadata: {name: A_B}\nspec: {tests: [{name: t, image: i}]}", 65, "A_B"),
 }  # fmt: skip
