@@ -87,7 +87,8 @@ _NO_PROGRAM: Final[Raw] = {"command": ["no-such-program"]}
 FAULTS: Final = {
     "none": Fault({"command": ["true"]}, (PASSED,)),
     "fails": Fault({"command": ["sh", "-c", "echo no login; exit 1"]}, (FAILED,)),
-    "grows": Fault(_GROWS, (("Error", "OOMKilled"),)),
+    # The news of the kill may be lost: https://github.com/containerd/containerd/issues/12260
+    "grows": Fault(_GROWS, (("Error", "OOMKilled"), FAILED)),
     "lasts": Fault(_SLEEPS | {"timeoutSeconds": 2}, (("Failed", "TestTimeout"),)),
     "loses-pod": Fault(_SLEEPS, (POD_DELETED,), _delete_pod),
     "loses-job": Fault(_SLEEPS, (JOB_DELETED,), _delete_job),
