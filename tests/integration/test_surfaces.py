@@ -1,26 +1,20 @@
-"""What is reached over HTTP: health, metrics, figures, and who may see them."""
+"""What is reached over HTTP beside a cluster: health, metrics, figures."""
 
 import asyncio
 import json
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
-from conftest import NewOperator
-from harness.api import Api, Raw, Space, execution
-from harness.install import install_definitions, install_webhook, uninstall
+from harness.api import Space, execution
 from harness.process import Operator
 from harness.steps import QUEUES, make_queue, until, until_stats
 from harness.waiting import eventually
 
 SAMPLE = re.compile(r"^(\w+?)(?:\{(.*)\})? (\S+)$")
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 # The contract: each metric with the labels it has, beside a histogram's own "le".
 GAUGES = {
@@ -211,137 +205,3 @@ async def test_what_is_not_served_is_never_a_server_error(lasting_operator: Oper
             async with session.request(method, path) as response:
                 assert response.status in (404, 405), (method, path)
     assert await lasting_operator.get("/healthz") == (200, "ok\n")
-
-
-# As in a cluster: without --local ----------------------------------------------------------------
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def installed(
-    lasting_operator: Operator, api: Api, new_operator: NewOperator
-) -> AsyncIterator[Operator]:
-    """An operator as the chart runs it; nothing of --local is left in the cluster."""
-    if lasting_operator.running:
-        lasting_operator.kill()
-    await uninstall(api)
-    await install_definitions(api)
-    operator = new_operator(local=False)
-    await install_webhook(api, operator.webhook_port)
-    await operator.start()
-    yield operator
-    operator.kill()
-
-
-async def test_installed_it_puts_its_authority_into_the_configuration_and_admits(
-    installed: Operator, space: Space
-) -> None:
-    await space.submit(execution("e"))
-    await until(space, "e", "Passed")
-    status, answer = await space.try_submit(execution("f", queue="nowhere"))
-    assert status == 403
-    assert "Existing queues: default." in answer["message"]
-    # A new start makes a new authority; what trusts the old one is told.
-    installed.kill()
-    await installed.start()
-    await space.submit(execution("g"))
-    await until(space, "g", "Passed")
-
-
-async def test_figures_are_for_those_who_may_see_queues(installed: Operator, space: Space) -> None:
-    nobody = await _token(space, "nobody")
-    reader = await _token(space, "reader")
-    await _allow(space, "reader", f"reads-{space.name}", ["get"])
-    path = "/api/queue-stats"
-
-    for authorization in ("", "Bearer ", "Bearer nonsense", "Basic dXNlcjpwYXNz", nobody, "Bearer"):
-        status, answer, headers = await _as(installed, path, authorization)
-        assert status == 401, (authorization, answer)
-        assert answer.keys() == {"error", "message"}
-        assert answer["error"] == "Unauthorized"
-        assert headers["WWW-Authenticate"] == "Bearer"
-
-    status, answer, _ = await _as(installed, path, f"Bearer {nobody}")
-    assert status == 403
-    assert answer["error"] == "Forbidden"
-    assert "may not get executionqueues" in answer["message"]
-    assert f"system:serviceaccount:{space.name}:nobody" in answer["message"]
-
-    async def allowed() -> bool:
-        return (await _as(installed, path, f"Bearer {reader}"))[0] == 200
-
-    await eventually(allowed, "the role is in force")
-    _, answer, _ = await _as(installed, path, f"bearer {reader}")
-    assert answer == {"running": 0, "runningCapacity": 5, "queued": 0, "queuedCapacity": 50}
-    # What does not exist is told to those only who may know.
-    assert (await _as(installed, f"{path}?queue=nowhere", f"Bearer {reader}"))[0] == 404
-    assert (await _as(installed, f"{path}?queue=nowhere", f"Bearer {nobody}"))[0] == 403
-    await space.api.delete(f"{RBAC}/clusterrolebindings/reads-{space.name}")
-    await space.api.delete(f"{RBAC}/clusterroles/reads-{space.name}")
-
-
-async def test_a_right_to_one_queue_is_no_right_to_another(
-    installed: Operator, space: Space
-) -> None:
-    token = await _token(space, "one")
-    await _allow(space, "one", f"one-{space.name}", ["get"], names=["team"])
-    await make_queue(space, "team", runningCapacity=3)
-
-    async def allowed() -> bool:
-        status, *_ = await _as(installed, "/api/queue-stats?queue=team", f"Bearer {token}")
-        return status == 200
-
-    await eventually(allowed, "the role is in force")
-    assert (await _as(installed, "/api/queue-stats", f"Bearer {token}"))[0] == 403
-    await space.api.delete(f"{QUEUES}/team")
-    await space.api.delete(f"{RBAC}/clusterrolebindings/one-{space.name}")
-    await space.api.delete(f"{RBAC}/clusterroles/one-{space.name}")
-
-
-async def test_health_and_metrics_need_no_token(installed: Operator) -> None:
-    for path in ("/healthz", "/readyz", "/metrics"):
-        assert (await installed.get(path))[0] == 200
-
-
-async def _as(operator: Operator, path: str, authorization: str) -> tuple[int, Raw, dict[str, str]]:
-    headers = {"Authorization": authorization} if authorization else {}
-    async with (
-        aiohttp.ClientSession() as session,
-        session.get(operator.url + path, headers=headers) as response,
-    ):
-        answer: Raw = json.loads(await response.text())
-        return response.status, answer, dict(response.headers)
-
-
-async def _token(space: Space, name: str) -> str:
-    """A token of a new service account of that name."""
-    accounts = f"/api/v1/namespaces/{space.name}/serviceaccounts"
-    body: Raw = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
-    await space.api.create(accounts, body)
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    answer = await space.api.create(f"{accounts}/{name}/token", request)
-    return str(answer["status"]["token"])
-
-
-async def _allow(
-    space: Space, account: str, role: str, verbs: list[str], names: list[str] | None = None
-) -> None:
-    rule: dict[str, Any] = {
-        "apiGroups": ["supercheck.io"],
-        "resources": ["executionqueues"],
-        "verbs": verbs,
-    }
-    if names:
-        rule["resourceNames"] = names
-    group = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": role}}
-    await space.api.create(f"{RBAC}/clusterroles", group | {"kind": "ClusterRole", "rules": [rule]})
-    binding = {
-        "roleRef": {
-            "apiGroup": "rbac.authorization.k8s.io",
-            "kind": "ClusterRole",
-            "name": role,
-        },
-        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": space.name}],
-    }
-    await space.api.create(
-        f"{RBAC}/clusterrolebindings", group | {"kind": "ClusterRoleBinding"} | binding
-    )

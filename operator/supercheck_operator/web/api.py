@@ -78,7 +78,7 @@ class Api:
 
     async def document(self, request: web.Request) -> web.Response:
         await self.caller(request)
-        return web.json_response(openapi.document())
+        return web.json_response(openapi.document(local=self.access.open))
 
     async def me(self, request: web.Request) -> web.Response:
         caller = await self.caller(request)

@@ -55,8 +55,8 @@ _COMMON: Final = {
 
 
 @cache
-def document() -> _Json:
-    """The whole of it."""
+def document(*, local: bool) -> _Json:
+    """The whole of it; where it is ``local``, nobody is asked who they are."""
     _, schemas = models_json_schema(
         [(model, "serialization") for model in _SERVED],
         ref_template="#/components/schemas/{model}",
@@ -92,7 +92,7 @@ def document() -> _Json:
             " kubeconfig.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"bearer": []}, {"cookie": []}],
+        "security": [] if local else [{"bearer": []}, {"cookie": []}],
         "paths": {
             "/api/queue-stats": {
                 "get": _get("The four figures of a queue", "Stats", [_QUEUE], _NO_QUEUE)

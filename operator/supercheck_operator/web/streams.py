@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -204,8 +205,7 @@ class Streams(Generic[K]):
             async with asyncio.timeout(_TAKEN_WITHIN):
                 await response.write(message)
         except TimeoutError:
-            if request.transport is not None:
-                request.transport.abort()
+            _drop(request)
             raise
 
     async def _refresh(self) -> None:
@@ -254,9 +254,20 @@ async def _open(request: web.Request) -> web.StreamResponse:
             "X-Accel-Buffering": "no",
         }
     )
-    if request.transport is not None:
-        connection: socket.socket | None = request.transport.get_extra_info("socket")
-        if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
+    if (connection := _connection(request)) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT)
     await response.prepare(request)
     return response
+
+
+def _drop(request: web.Request) -> None:
+    """Without a goodbye: the kernel would keep what is unsent, and try for minutes."""
+    if (connection := _connection(request)) is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if request.transport is not None:
+        request.transport.abort()
+
+
+def _connection(request: web.Request) -> socket.socket | None:
+    transport = request.transport
+    return transport.get_extra_info("socket") if transport is not None else None
