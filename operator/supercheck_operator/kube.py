@@ -23,6 +23,8 @@ from supercheck_operator.resources import GROUP, VERSION, Raw
 
 REQUEST_TIMEOUT: Final = 10.0
 """Seconds for any request but a LIST."""
+WRITE_TIMEOUT: Final = 5.0
+"""Seconds for whatever only a leader may send: see ``controller.leadership``."""
 _LIST_TIMEOUT: Final = 60.0
 _PAGE: Final = 500
 _SILENCE: Final = 90.0
@@ -160,7 +162,8 @@ def without_credentials(where: client.Configuration) -> client.Configuration:
 
 
 class Kube:
-    """A client. ``on_write`` is told verb and resource of every request that may change something.
+    """A client. ``on_write`` is told verb and resource of every request that may change something,
+    before it is sent; what it raises keeps the request from being sent.
 
     Every call raises a KubeError when it does not succeed.
     """
@@ -171,6 +174,7 @@ class Kube:
         *,
         user_agent: str,
         on_write: Callable[[str, str], None] = lambda _verb, _resource: None,
+        write_timeout: float = REQUEST_TIMEOUT,
     ) -> None:
         where.connection_pool_maxsize = 64
         # Otherwise ~/.netrc is read, by a thread, for every request.
@@ -179,6 +183,9 @@ class Kube:
         self._api = client.ApiClient(where)
         self._api.user_agent = user_agent
         self._on_write = on_write
+        self._write_timeout = write_timeout
+        self.writing = 0
+        """Requests under way that may change something."""
 
     async def close(self) -> None:
         await self._api.close()
@@ -346,15 +353,24 @@ class Kube:
         headers = await self._headers(method, url, content_type, body)
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        async with _transport_errors(method, url):
-            response = await self._api.rest_client.request(
-                method,
-                self._full(url, query),
-                headers=headers,
-                body=body,
-                _request_timeout=aiohttp.ClientTimeout(total=timeout),
-            )
-            content = await response.read()
+        writes = method != "GET"
+        if writes:
+            # The API server gives it up, too: nothing lands after its sender has.
+            timeout = min(timeout, self._write_timeout)
+            query = {**(query or {}), "timeout": f"{timeout:g}s"}
+        self.writing += writes
+        try:
+            async with _transport_errors(method, url):
+                response = await self._api.rest_client.request(
+                    method,
+                    self._full(url, query),
+                    headers=headers,
+                    body=body,
+                    _request_timeout=aiohttp.ClientTimeout(total=timeout),
+                )
+                content = await response.read()
+        finally:
+            self.writing -= writes
         if response.status >= 400:
             raise _refusal(response.status, content, response.headers)
         parsed: Raw = json.loads(content)

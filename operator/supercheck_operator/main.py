@@ -4,39 +4,38 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import os
+import platform
 import signal
 import ssl
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import kopf
 from aiohttp import web
+from kubernetes.aio import client
 from prometheus_client import disable_created_metrics
 
 from supercheck_operator import __version__, crds, installation
 from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.admission.keeper import Keeper
-from supercheck_operator.controller import handlers
 from supercheck_operator.controller.board import Board
 from supercheck_operator.controller.clock import utc_now
+from supercheck_operator.controller.controller import Controller
+from supercheck_operator.controller.leadership import Leadership, LeadershipLostError
 from supercheck_operator.controller.oldest_wait import OldestWait
-from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
-from supercheck_operator.controller.sweep import Sweeper
 from supercheck_operator.declared_queues import DeclaredQueues
 from supercheck_operator.installation import StartError
 from supercheck_operator.kube import (
+    WRITE_TIMEOUT,
     ConfigError,
     Kube,
-    KubeError,
     configuration,
     without_credentials,
 )
@@ -77,8 +76,10 @@ def _main(argv: Sequence[str] | None) -> int:
     except (SettingsError, ConfigError, StartError) as error:
         print(f"supercheck-operator: {error}", file=sys.stderr)  # noqa: T201
         return _USAGE
-    except ExceptionGroup:
-        logger.critical("ended by an error; it is safe to start again", exc_info=True)
+    except ExceptionGroup as group:
+        lost = group.subgroup(LeadershipLostError)
+        told = f"ended: {lost.exceptions[0]}" if lost else "ended by an error"
+        logger.critical("%s; it is safe to start again", told, exc_info=not lost)
         return 1
     return 0
 
@@ -136,6 +137,9 @@ class Operator:
         self._shown = Shown()
         self._history = History(figures=self._figures, queues=self._queues, metrics=self._metrics)
         self._stop = asyncio.Event()
+        self._clients: list[Kube] = []
+        self._leadership: Leadership | None = None
+        self._controller: Controller | None = None
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises ConfigError or StartError if it cannot begin."""
@@ -143,17 +147,37 @@ class Operator:
         where = await configuration(
             self._settings.kubeconfig, self._settings.context, in_cluster=self._in_cluster()
         )
-        kube = Kube(
-            where,
-            user_agent=f"supercheck-operator/{__version__}",
-            on_write=lambda verb, resource: self._metrics.kube_writes.labels(verb, resource).inc(),
-        )
+        kube = self._client(where, self._count)
+        self._leadership = self._candidate(where)
         try:
             await self._until_stopped(self._run(kube))
         finally:
+            if self._leadership:
+                await self._leadership.release()
             if self._redis:
                 await self._redis.close()
-            await kube.close()
+            for each in self._clients:
+                await each.close()
+
+    def _client(
+        self, where: client.Configuration, on_write: Callable[[str, str], None], **rest: float
+    ) -> Kube:
+        agent = f"supercheck-operator/{__version__}"
+        kube = Kube(where, user_agent=agent, on_write=on_write, **rest)
+        self._clients.append(kube)
+        return kube
+
+    def _candidate(self, where: client.Configuration) -> Leadership | None:
+        """In a cluster, where a Lease can be; beside it, who runs this leads."""
+        namespace = self._settings.pod_namespace
+        if not namespace:
+            return None
+        return Leadership(
+            kube=self._client(where, lambda _verb, _resource: None, write_timeout=WRITE_TIMEOUT),
+            namespace=namespace,
+            name=self._settings.lease,
+            identity=f"{self._settings.pod_name or platform.node()}_{os.getpid()}",
+        )
 
     def _redis_ledger(self) -> RedisLedger:
         address = self._settings.redis_address()
@@ -204,6 +228,8 @@ class Operator:
             working.result()
             return
         logger.info("stopping")
+        if self._controller:
+            await self._controller.drain()
         working.cancel()
         with suppress(asyncio.CancelledError):
             await working
@@ -212,64 +238,56 @@ class Operator:
         async with asyncio.TaskGroup() as tasks:
             for chore in chores:
                 tasks.create_task(chore)
-            await self._start(kube, tasks)
+            await self._control(kube, tasks)
 
-    async def _start(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
-        reconciler = Reconciler(
-            kube=kube,
+    async def _control(self, kube: Kube, tasks: asyncio.TaskGroup) -> None:
+        controller = self._controller = Controller(
+            kube=self._acting(kube.configuration),
             ledger=self._ledger,
             queues=self._queues,
+            figures=self._figures,
             settings=self._settings,
             metrics=self._metrics,
-            spawn=tasks.create_task,
+            tasks=tasks,
+            leadership=self._leadership,
         )
+        reconciler = controller.reconciler
         self._health.measure(reconciler.behind)
         self._metrics.registry.register(OldestWait(reconciler.world, self._queues))
-        sweeper = Sweeper(
-            kube=kube,
-            reconciler=reconciler,
-            ledger=self._ledger,
-            metrics=self._metrics,
-            interval=self._settings.sweep_seconds,
-            job_ttl=timedelta(seconds=self._settings.job_ttl_seconds),
-        )
-        while True:
-            try:
-                await sweeper.sweep()
-                break
-            except KubeError as error:
-                logger.warning("the caches cannot be read yet: %s", error)
-                await asyncio.sleep(1)
-        # Modules and what was listed stay: the garbage collector need not look at them again.
-        gc.collect()
-        gc.freeze()
-        self._metrics.leader.set(1)
-        self._health.done("the caches")
-        logger.info(
-            "ready: %d executions known, webhook on :%d, http on :%d",
-            len(reconciler.world),
-            self._settings.webhook_port,
-            self._settings.http_port,
-        )
         self._shown.is_shown_by(Board(reconciler, self._settings, now=utc_now))
+        await controller.see()
+        if isinstance(self._ledger, BufferedLedger):
+            self._ready(reconciler)  # to admit and to show; another one may be leading
         if "api" in self._settings.components:
             tasks.create_task(self._history.run())
-        writer = QueueStatusWriter(kube=kube, reconciler=reconciler, figures=self._figures)
-        if isinstance(self._ledger, BufferedLedger):
-            tasks.create_task(self._ledger.run(sweeper.soon))
-        tasks.create_task(sweeper.run())
-        tasks.create_task(writer.run())
+        tasks.create_task(controller.lead(partial(self._ready, reconciler)))
         watching = asyncio.Event()
         tasks.create_task(self._take_signals_back(watching))
-        await kopf.operator(
-            registry=handlers.registry(reconciler, kube.configuration, listed=sweeper.soon),
-            # Else Kopf asks for the user's name, which a container's number need not have.
-            identity="supercheck-operator",  # type: ignore[arg-type]
-            clusterwide=True,
-            standalone=True,
-            ready_flag=watching,
-        )
+        await controller.watch(watching)
         self._stop.set()  # a signal that came before it could be taken back
+
+    def _ready(self, reconciler: Reconciler) -> None:
+        if self._health.done("the caches"):
+            logger.info(
+                "ready: %d executions known, webhook on :%d, http on :%d",
+                len(reconciler.world),
+                self._settings.webhook_port,
+                self._settings.http_port,
+            )
+
+    def _acting(self, where: client.Configuration) -> Kube:
+        """The controller's own client: nothing is sent unless this process is sure to lead."""
+        leadership = self._leadership
+
+        def may_write(verb: str, resource: str) -> None:
+            if leadership is not None:
+                leadership.check()
+            self._count(verb, resource)
+
+        return self._client(where, may_write, write_timeout=WRITE_TIMEOUT)
+
+    def _count(self, verb: str, resource: str) -> None:
+        self._metrics.kube_writes.labels(verb, resource).inc()
 
     async def _take_signals_back(self, watching: asyncio.Event) -> None:
         """Kopf takes the signals for itself, and on its way out waits 5 s for tasks not its own."""

@@ -55,6 +55,8 @@ class Settings(BaseModel):
     webhook_certificates: Path | None = None
     webhook_certificate_seconds: Annotated[int, Field(ge=10, le=10 * 365 * 86_400)] = 90 * 86_400
     pod_namespace: str = ""
+    pod_name: str = ""
+    lease: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
     queues: Path | None = None
     http_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 8080
     local: bool = False
@@ -144,6 +146,7 @@ _FLAGS: Final[dict[str, str]] = {
     "webhook_secret": "--webhook-secret",
     "webhook_certificates": "--webhook-certificates",
     "queues": "--queues",
+    "lease": "--lease",
     "http_port": "--http-port",
     "kubeconfig": "--kubeconfig",
     "context": "--context",
@@ -160,6 +163,7 @@ _VARIABLES: Final[dict[str, str]] = {
     "sweep_seconds": "SWEEP_SECONDS",
     "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
     "pod_namespace": "POD_NAMESPACE",
+    "pod_name": "POD_NAME",
 }
 _REDIS_VARIABLES: Final[dict[str, str]] = {
     field: field.upper() for field in Settings.model_fields if field.startswith("redis_")
@@ -180,6 +184,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--webhook-secret", metavar="NAME", help="where certificates are kept; default: nowhere")
     add("--webhook-certificates", metavar="FOLDER", help="serve tls.crt and tls.key of it instead")
     add("--queues", metavar="FILE", help="ExecutionQueues to apply, now and when they change")
+    add("--lease", metavar="NAME", help="who holds it launches; needs POD_NAMESPACE")
     add("--http-port", metavar="PORT", help="HTTP port of API, metrics and health (8080)")
     add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
     parser.epilog = (

@@ -1,9 +1,9 @@
 """Who launches: one process at a time, by a Lease.
 
-Two clocks that nobody can set keep it exact. A follower takes over only when it has watched the same
-renewal, by its own monotonic clock, for as long as the lease lasts. A leader takes itself for one
-only while its last renewal, counted from before it was asked for, is younger than the deadline; and
-the deadline and a request's timeout together are shorter than the lease, so nothing that it sends
+Two clocks that nobody can set keep it exact. A follower takes over only when it has watched the
+same renewal, by its own monotonic clock, for as long as the lease lasts. A leader takes itself for
+one only while its last renewal, counted from before it was asked for, is younger than the deadline.
+The deadline and a request's timeout together are shorter than the lease, so nothing that it sends
 can land once another leads. The wall-clock times in a Lease are for people.
 
 The client library has a leader election, which compares wall clocks, ends with an exception when

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
@@ -70,6 +70,9 @@ class Sweeper:
         self._now = now
         self._last_version = 0
         self._wanted = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._led = False
+        """The last sweep was that of a leader: one by one, it does not begin with deletions."""
         self.last_success = 0.0
         """Monotonic time of the last complete sweep; 0 before the first."""
 
@@ -97,41 +100,57 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Make everything known what the API server has. Raises KubeError."""
-        await self._ledger.begin()
-        first = not self.last_success
-        world, queues = self._reconciler.world, self._reconciler.queues
-        raw_queues, version = await self._kube.list(QUEUES)
-        for raw in raw_queues:
-            self._reconciler.observe_queue(raw)
-        for queue in queues.missing({raw["metadata"]["name"] for raw in raw_queues}, version):
-            self._reconciler.touch_queue(queue)
+        async with self._turn:
+            await self._sweep(leads=self._reconciler.leads)
+
+    async def _sweep(self, *, leads: bool) -> None:
+        if leads:
+            await self._ledger.begin()
+        await self._compare_queues()
         listed = [(kind, *await self._list(resource)) for kind, resource in _KINDS]
+        self._compare(listed)
+        if leads:
+            await self._rebuild_ledger()
+        if not self._wanted.is_set() and leads is self._reconciler.leads:
+            self._reconciler.release_hold()
         _, executions, version = listed[0]
+        self._reconciler.world.clear_graves(self._last_version)
+        self._last_version = version
+        self.last_success = time.monotonic()
+        if leads and self._led:
+            await self._remove_expired(executions)
+            await self._remove_jobs(listed[1][1].values(), executions)
+        self._led = leads
+
+    async def _compare_queues(self) -> None:
+        listed, version = await self._kube.list(QUEUES)
+        for raw in listed:
+            self._reconciler.observe_queue(raw)
+        names = {raw["metadata"]["name"] for raw in listed}
+        for queue in self._reconciler.queues.missing(names, version):
+            self._reconciler.touch_queue(queue)
+
+    def _compare(self, listed: Sequence[tuple[Kind, Mapping[str, Raw], int]]) -> None:
         # Executions first, or what has ended of an unfinished one would have nobody to tell it to;
         # and again last, for those that are finished while something of them still lives.
         for kind, objects, _ in (*listed, listed[0]):
             for raw in objects.values():
                 self._reconciler.take(kind, raw)
         for kind, objects, seen in listed:
-            for run in world.missing(kind, objects, seen):
+            for run in self._reconciler.world.missing(kind, objects, seen):
                 self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
                 logger.warning("a %s of %s went unseen", kind.value, run.uid)
                 self._reconciler.touch(run)
+        _, executions, version = listed[0]
+        self._reconciler.results.missing(executions.keys(), version)
+
+    async def _rebuild_ledger(self) -> None:
         # Before the ledger opens: who comes first must not find that there is no queue.
         await self._create_default_queue()
-        self._reconciler.results.missing(executions.keys(), listed[0][2])
-        found = {run.uid: holder for run in world if (holder := run.holder)}
+        found = {run.uid: holder for run in self._reconciler.world if (holder := run.holder)}
         corrections = await self._ledger.reconcile(found)
         for name, count in corrections.items():
             self._metrics.ledger_corrections.labels(name).inc(count)
-        if not self._wanted.is_set():
-            self._reconciler.release_hold()
-        world.clear_graves(self._last_version)
-        self._last_version = version
-        self.last_success = time.monotonic()
-        if not first:
-            await self._remove_expired(executions)
-            await self._remove_jobs(listed[1][1].values(), executions)
 
     async def _list(self, resource: Resource) -> tuple[dict[str, Raw], int]:
         labels = "" if resource is EXECUTIONS else LABEL_EXECUTION_UID

@@ -20,8 +20,11 @@ class Health:
         """It is not ready before ``name`` is there."""
         self._missing.add(name)
 
-    def done(self, name: str) -> None:
+    def done(self, name: str) -> bool:
+        """It is there; whether that is news."""
+        news = name in self._missing
         self._missing.discard(name)
+        return news
 
     def measure(self, behind: Callable[[], float]) -> None:
         """``behind`` tells for how many seconds the oldest news has been waiting."""

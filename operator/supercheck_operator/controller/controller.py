@@ -1,0 +1,119 @@
+"""Everything that watches and, while this process leads, acts. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+
+import kopf
+
+from supercheck_operator.controller import handlers
+from supercheck_operator.controller.leadership import Leadership
+from supercheck_operator.controller.queue_status import QueueStatusWriter
+from supercheck_operator.controller.reconcile import Reconciler
+from supercheck_operator.controller.sweep import Sweeper
+from supercheck_operator.kube import Kube, KubeError
+from supercheck_operator.ledger.buffered import BufferedLedger
+from supercheck_operator.ledger.contract import Ledger
+from supercheck_operator.queueing.queue import Queues
+from supercheck_operator.reporting.figures import Figures
+from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_IN_FLIGHT: Final = 1.5
+"""Seconds that requests under way have to land before the next leader may begin."""
+
+
+class Controller:
+    """``leadership`` is None where nobody else can lead. ``kube`` asks it before every write."""
+
+    def __init__(
+        self,
+        *,
+        kube: Kube,
+        ledger: Ledger,
+        queues: Queues,
+        figures: Figures,
+        settings: Settings,
+        metrics: Metrics,
+        tasks: asyncio.TaskGroup,
+        leadership: Leadership | None,
+    ) -> None:
+        self._kube = kube
+        self._ledger = ledger
+        self._metrics = metrics
+        self._tasks = tasks
+        self._leadership = leadership
+        self.reconciler = Reconciler(
+            kube=kube,
+            ledger=ledger,
+            queues=queues,
+            settings=settings,
+            metrics=metrics,
+            spawn=tasks.create_task,
+            leads=leadership is None,
+        )
+        self._sweeper = Sweeper(
+            kube=kube,
+            reconciler=self.reconciler,
+            ledger=ledger,
+            metrics=metrics,
+            interval=settings.sweep_seconds,
+            job_ttl=timedelta(seconds=settings.job_ttl_seconds),
+        )
+        self._writer = QueueStatusWriter(kube=kube, reconciler=self.reconciler, figures=figures)
+
+    async def see(self) -> None:
+        """Until everything that exists has been seen; an API server that is away is waited for."""
+        while True:
+            try:
+                await self._sweeper.sweep()
+                break
+            except KubeError as error:
+                logger.warning("the caches cannot be read yet: %s", error)
+                await asyncio.sleep(1)
+        # Modules and what was listed stay: the garbage collector need not look at them again.
+        gc.collect()
+        gc.freeze()
+
+    async def lead(self, led: Callable[[], None]) -> None:
+        """Act, as soon as this process leads, which ``led`` is told; raises LeadershipLostError."""
+        if self._leadership is not None:
+            await self._leadership.acquire()
+            self.reconciler.take_over()
+            self._tasks.create_task(self._leadership.keep())
+            await self.see()
+        self._metrics.leader.set(1)
+        if isinstance(self._ledger, BufferedLedger):
+            self._tasks.create_task(self._ledger.run(self._sweeper.soon))
+        self._tasks.create_task(self._writer.run())
+        led()
+
+    async def watch(self, ready: asyncio.Event) -> None:
+        """Follow every change; ends only by a signal that Kopf has caught."""
+        self._tasks.create_task(self._sweeper.run())
+        await kopf.operator(
+            registry=handlers.registry(
+                self.reconciler, self._kube.configuration, listed=self._sweeper.soon
+            ),
+            # Else Kopf asks for the user's name, which a container's number need not have.
+            identity="supercheck-operator",  # type: ignore[arg-type]
+            clusterwide=True,
+            standalone=True,
+            ready_flag=ready,
+        )
+
+    async def drain(self) -> None:
+        """Begin nothing more, and let what was sent land."""
+        self.reconciler.hold()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_IN_FLIGHT):
+                while self._kube.writing:  # noqa: ASYNC110 - a count, for a moment
+                    await asyncio.sleep(0.01)
