@@ -150,6 +150,42 @@ async def test_telling_takes_no_time_while_redis_is_away_and_all_is_told_when_it
     assert controller.sweeps > 0
 
 
+@pytest.mark.parametrize("silent", [True, False])
+async def test_what_was_reserved_and_is_over_while_redis_is_away_takes_no_place_when_it_is_back(
+    server: RedisServer, controller: Controller, redis_ledger: RedisLedger, silent: bool
+) -> None:
+    """No LIST shows that it was ever there, so none could tell that it is over."""
+    for n in range(5):
+        wanted = Reservation(f"u{n}", "default", "team-a", name=f"n{n}")
+        assert (await controller.ledger.reserve(wanted, Limits(5, 0), dry_run=False)).admitted
+    server.command("SAVE")
+    (server.stop if silent else server.kill)()
+    for n in range(5):
+        await controller.see(f"u{n}", State.RUNNING)
+        await controller.see(f"u{n}", None)
+    assert await counts(redis_ledger) is None
+    (server.go_on if silent else server.start)()
+    await until_counted(controller, redis_ledger, "none is left")
+
+
+async def test_what_cannot_be_told_is_not_remembered_for_ever(
+    server: RedisServer, redis_ledger: RedisLedger
+) -> None:
+    server.kill()
+    ledger = BufferedLedger(redis_ledger, sign=0.1, young=0.3)
+    running = asyncio.create_task(ledger.run(lambda: None))
+    for n in range(NEWS):
+        await ledger.release(f"u{n}", "default")
+
+    async def forgotten() -> bool:
+        return not ledger._untold
+
+    await eventually(forgotten, "nothing is remembered", within=10)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
 async def test_wiped_it_is_rebuilt_without_anybody_who_asks(
     server: RedisServer, controller: Controller, redis_ledger: RedisLedger
 ) -> None:
