@@ -1,6 +1,7 @@
 """Queues side by side: each its own capacity, rules and status."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -434,6 +435,9 @@ async def test_without_its_queue_what_waits_goes_on_waiting(
     assert (await space.status("waits"))["phase"] == "Queued"
     assert not await jobs_of(space, "waits")
     assert (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 404
+    [told] = json.loads((await operator.get(f"/api/executions?queue={queue}"))[1])["queued"]
+    assert (told["name"], told["reason"]) == ("waits", "QueueHeld")
+    assert 'Queue "vanishing" does not exist' in told["message"]
     await make_queue(space, queue, runningCapacity=1)
     await until(space, "waits", "Passed")
     await _drop(space, queue)

@@ -40,7 +40,8 @@ class Board:
         return self._reconciler.looks
 
     def queues(self) -> list[str]:
-        return self._reconciler.queues.existing()
+        used = {run.queue for run in self._reconciler.world}
+        return sorted({*self._reconciler.queues.existing(), *used})
 
     def ways(self, queue: str) -> QueueWays:
         spec = self._reconciler.queues.spec(queue)

@@ -75,7 +75,7 @@ class Source(Protocol):
         """Another number whenever something may have changed."""
 
     def queues(self) -> list[str]:
-        """Names of the queues that exist."""
+        """Names of the queues that exist, or that something waits or runs in."""
 
     def ways(self, queue: str) -> QueueWays: ...
 
