@@ -13,6 +13,7 @@ from kindless.say import say
 SIGNS = {
     "buildah": "buildah",
     "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+    "chromium": "chromium",
     "containerd": "containerd",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
     "gcc": "gcc",
