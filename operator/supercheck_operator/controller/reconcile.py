@@ -236,6 +236,7 @@ class Reconciler:
 
     async def _look(self, queue: Queue, run: Run) -> None:
         """Assess ``run``, count it as what it is, and do what its assessment asks for."""
+        self._tell_unanswered(run)
         assessment = run.assessment = self._assess(queue, run)
         run.resting = assessment is not None and assessment.resting
         await self._settle(queue, run)
@@ -454,6 +455,8 @@ class Reconciler:
             "metadata": {"resourceVersion": str(metadata.resource_version), "uid": metadata.uid},
             "status": status.execution_status(execution, assessment, now),
         }
+        if assessment.phase.final and not execution.status.phase.final:
+            run.unanswered = assessment
         try:
             written = await self._kube.patch(
                 EXECUTIONS, metadata.name, body, namespace=metadata.namespace, subresource="status"
@@ -467,9 +470,18 @@ class Reconciler:
             await asyncio.sleep(_RETRY_DELAY)
         else:
             self._written[run.uid] = now
+            known = run.unanswered is None  # the watch was faster
+            run.unanswered = None
             self.take(Kind.EXECUTION, written)
-            if not execution.status.phase.final:
+            if not (assessment.phase.final and known):
                 await self._tell(run, execution, assessment)
+
+    def _tell_unanswered(self, run: Run) -> None:
+        """Its end is stored, though nobody answered the write of it."""
+        sent, execution = run.unanswered, run.execution
+        if sent is not None and execution is not None and execution.status.phase is sent.phase:
+            run.unanswered = None
+            self._spawn(self._tell(run, execution, sent))
 
     async def _tell(self, run: Run, execution: TestExecution, assessment: Assessment) -> None:
         """Beside the status: metrics of an end, an Event where a person would look for one."""

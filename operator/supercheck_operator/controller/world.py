@@ -61,6 +61,8 @@ class Run:
     """How far the clock had stepped when this attempt began to wait, or to run."""
     assessment: Assessment | None = None
     """What it was found to be when it was last looked at."""
+    unanswered: Assessment | None = None
+    """The end that was sent to be stored, and not answered: news of it may come another way."""
     verdict: Assessment | None = None
     """How this attempt ended; it stands, whatever is seen before it is written."""
 
