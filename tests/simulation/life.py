@@ -1,0 +1,170 @@
+"""One life of the operator, wired as ``main.py`` does it, with a watch that cannot be trusted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from tests.simulation.api import Api, Client, Weather
+from tests.simulation.cluster import EXECUTIONS, JOBS, PODS, QUEUES
+
+from supercheck_operator.admission.admitter import Admitter
+from supercheck_operator.controller.clock import Clock
+from supercheck_operator.controller.reconcile import Reconciler
+from supercheck_operator.controller.sweep import Sweeper
+from supercheck_operator.controller.world import Kind
+from supercheck_operator.kube import Kube, KubeError
+from supercheck_operator.ledger.memory import MemoryLedger
+from supercheck_operator.queueing.queue import Queues
+from supercheck_operator.reporting.metrics import Metrics
+from supercheck_operator.resources import Raw
+from supercheck_operator.settings import Settings
+
+_KINDS: Final = {EXECUTIONS: Kind.EXECUTION, JOBS: Kind.JOB, PODS: Kind.POD}
+
+
+class Life:
+    """From the start of the process to its kill -9. ``fail`` is told of a task that raised."""
+
+    def __init__(
+        self,
+        api: Api,
+        client: Client,
+        settings: Settings,
+        noise: random.Random,
+        now: Callable[[], datetime],
+        fail: Callable[[str], None],
+    ) -> None:
+        self.client = client
+        self.weather = Weather()
+        self.watching = False
+        self._api = api
+        self._noise = noise
+        self._fail = fail
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.metrics = Metrics()
+        self.queues = Queues()
+        self.ledger = MemoryLedger(api.loop.time)
+        kube = cast(Kube, client)
+        self.admitter = Admitter(
+            kube=kube,
+            ledger=self.ledger,
+            queues=self.queues,
+            settings=settings,
+            metrics=self.metrics,
+        )
+        self.reconciler = Reconciler(
+            kube=kube,
+            ledger=self.ledger,
+            queues=self.queues,
+            settings=settings,
+            metrics=self.metrics,
+            spawn=self._spawn,
+            clock=Clock(now, api.loop.time),
+        )
+        self.sweeper = Sweeper(
+            kube=kube,
+            reconciler=self.reconciler,
+            ledger=self.ledger,
+            metrics=self.metrics,
+            interval=settings.sweep_seconds,
+            job_ttl=timedelta(seconds=settings.job_ttl_seconds),
+            now=now,
+        )
+        self._spawn(self._start())
+
+    @property
+    def alive(self) -> bool:
+        return self.client.alive
+
+    def kill(self) -> None:
+        """What it has asked for may still be done; nobody hears the answer."""
+        self.client.alive = False
+        self.end_watch()
+        for task in self._tasks:
+            task.cancel()
+
+    def finished(self) -> Counter[str]:
+        """What it has counted as finished, by phase."""
+        counts: Counter[str] = Counter()
+        for metric in self.metrics.executions_finished.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total"):
+                    counts[sample.labels["phase"]] += int(sample.value)
+        return counts
+
+    # The watch -----------------------------------------------------------------------------------
+
+    def begin_watch(self) -> None:
+        """Everything that exists is told, then what changes; what went meanwhile is not."""
+        if not self.alive or self.watching:
+            return
+        self.watching = True
+        for plural in (*_KINDS, QUEUES):
+            for raw in self._api.objects[plural].values():
+                self._send(plural, raw, listed=True)
+        self._api.listeners.append(self._changed)
+
+    def end_watch(self) -> None:
+        if self.watching:
+            self.watching = False
+            self._api.listeners.remove(self._changed)
+
+    def _changed(self, plural: str, before: Raw | None, after: Raw | None) -> None:
+        raw = before if after is None else after
+        if raw is None or (plural not in _KINDS and plural != QUEUES):
+            return
+        chance = self._noise.random()
+        if chance < self.weather.lost:
+            return
+        self._send(plural, raw, deleted=after is None)
+        if chance > 1 - self.weather.twice:
+            self._send(plural, raw, deleted=after is None)
+
+    def _send(self, plural: str, raw: Raw, *, deleted: bool = False, listed: bool = False) -> None:
+        chance = self._noise.random()
+        delay = chance * 20 if self._noise.random() < self.weather.late else chance * 0.1
+        self._api.loop.call_later(delay, self._deliver, plural, raw, deleted, listed)
+
+    def _deliver(self, plural: str, raw: Raw, deleted: bool, listed: bool) -> None:
+        """As ``handlers.py`` does it."""
+        if not self.alive:
+            return
+        if plural == QUEUES:
+            self.reconciler.observe_queue(raw, deleted=deleted)
+            return
+        if listed:
+            self.sweeper.soon()
+        if not listed or plural != EXECUTIONS:
+            self.reconciler.observe(_KINDS[plural], raw, deleted=deleted)
+
+    # The process ---------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        while True:
+            try:
+                await self.sweeper.sweep()
+                break
+            except KubeError:
+                await asyncio.sleep(1)
+        self._spawn(self.sweeper.run())
+        self.begin_watch()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if not self.alive:
+            work.close()
+            return
+        task = self._api.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self.alive and not task.cancelled() and (error := task.exception()) is not None:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self._fail(f"the operator ended by {error!r} in {where.name}: {where.line}")
