@@ -46,7 +46,7 @@ class SharedLedger(Ledger, Protocol):
     """A ledger that is somewhere else."""
 
     async def update(self, updates: Iterable[Update]) -> None:
-        """Holds and releases, in order."""
+        """Holds and releases, in order. Raises LedgerClosedError as every call does."""
 
     async def keep(self) -> None:
         """A sign of its controller, without which it closes."""
@@ -103,7 +103,8 @@ class BufferedLedger:
         untold = self._take()  # what is told from now on is newer than what was found
         async with self._turn:
             try:
-                await self._ledger.update(_updates(untold))
+                with suppress(LedgerClosedError):
+                    await self._ledger.update(_updates(untold))
                 corrections = await self._ledger.reconcile(found)
                 if self._trouble:  # it may have been closed to what it was told before
                     over = [(uid, None) for uid in untold if uid not in found]

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final, TypeVar, cast
@@ -96,18 +97,20 @@ class RedisLedger:
         return _occupancy(counts)
 
     async def hold(self, holder: Holder) -> None:
-        await self.update([(holder.uid, holder)])
+        await self._tell([(holder.uid, holder)])
 
     async def release(self, uid: str, queue: str) -> None:  # noqa: ARG002 - part of the contract
-        await self.update([(uid, None)])
+        await self._tell([(uid, None)])
+
+    async def _tell(self, updates: Iterable[Update]) -> None:
+        with suppress(LedgerClosedError):  # the next reconcile will tell
+            await self.update(updates)
 
     async def update(self, updates: Iterable[Update]) -> None:
-        """Holds and releases, in order. While closed there is nothing to update."""
+        """Holds and releases, in order."""
         flat = [said for uid, holder in updates for said in (uid, _entry(holder))]
         for start in range(0, len(flat), 2 * _AT_ONCE):
-            await self._ask(
-                "update", self._writer, *flat[start : start + 2 * _AT_ONCE], may_be_closed=True
-            )
+            await self._ask("update", self._writer, *flat[start : start + 2 * _AT_ONCE])
 
     async def keep(self) -> None:
         """A sign of the controller, without which it closes. Raises as every call does."""
@@ -129,9 +132,7 @@ class RedisLedger:
 
     # One call ------------------------------------------------------------------------------------
 
-    async def _ask(
-        self, what: str, *arguments: str | int, may_be_closed: bool = False
-    ) -> list[Any]:
+    async def _ask(self, what: str, *arguments: str | int) -> list[Any]:
         """The answer after its time: a word and what belongs to it.
 
         Everything asked may be asked again: a UID gets one place, and a call that comes late, when
@@ -145,7 +146,7 @@ class RedisLedger:
                 await self._reconnect()
             raise LedgerUnavailableError(f"{self._name} {why(error)}") from error
         match answer[0]:
-            case "closed" if not may_be_closed:
+            case "closed":
                 raise LedgerClosedError(f"the ledger in {self._name} has not been rebuilt yet")
             case "superseded":
                 raise LedgerUnavailableError(f"another process keeps the ledger in {self._name}")
