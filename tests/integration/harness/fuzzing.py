@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from harness.process import Operator
@@ -22,11 +23,12 @@ async def fuzz(operator: Operator, *, token: str = "") -> None:
     ]  # fmt: skip
     if token:
         arguments += ["--header", f"Authorization: Bearer {token}"]
-    process = await asyncio.create_subprocess_exec(
-        _PROGRAM, *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        env=os.environ | {"PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
-    said, _ = await asyncio.wait_for(process.communicate(), 120)
+    with tempfile.TemporaryDirectory() as folder:  # it keeps what it tried where it runs
+        process = await asyncio.create_subprocess_exec(
+            _PROGRAM, *arguments,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=os.environ | {"PYTHONWARNINGS": "ignore"}, cwd=folder,
+        )  # fmt: skip
+        said, _ = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, said.decode()
     assert "Tested: 6" in said.decode(), said.decode()
