@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from kindless import packages
 from playwright.async_api import Browser, Page, async_playwright
+
+from kindless import packages
 
 
 @asynccontextmanager
