@@ -125,13 +125,17 @@ async def test_a_thousand_idle_followers_take_less_than_50_mb(
     timeout = aiohttp.ClientTimeout(total=None)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         url = lasting_operator.url + _path("default")
+        answers: list[aiohttp.ClientResponse] = []
         for _ in range(IDLE // 100):
-            answers = await asyncio.gather(*(session.get(url) for _ in range(100)))
-            for answer in answers:
+            hundred = await asyncio.gather(*(session.get(url) for _ in range(100)))
+            answers += hundred
+            for answer in hundred:
                 assert answer.status == 200
                 await answer.content.readuntil(b"}\n\n")
         grown = _resident(lasting_operator) - before
         assert grown < 50e6, f"{grown / 1e6:.1f} MB"
+        for answer in answers:
+            answer.close()
         assert await lasting_operator.get("/healthz") == (200, "ok\n")
 
 
