@@ -24,8 +24,8 @@ from supercheck_operator import __version__, crds, installation
 from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.admission.keeper import Keeper
+from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.board import Board
-from supercheck_operator.controller.clock import utc_now
 from supercheck_operator.controller.controller import Controller
 from supercheck_operator.controller.leadership import Leadership, LeadershipLostError
 from supercheck_operator.controller.oldest_wait import OldestWait
@@ -160,7 +160,10 @@ class Operator:
                 await each.close()
 
     def _client(
-        self, where: client.Configuration, on_write: Callable[[str, str], None], **rest: float
+        self,
+        where: client.Configuration,
+        on_write: Callable[[str, str], None] = lambda _verb, _resource: None,
+        **rest: float,
     ) -> Kube:
         agent = f"supercheck-operator/{__version__}"
         kube = Kube(where, user_agent=agent, on_write=on_write, **rest)
@@ -173,7 +176,7 @@ class Operator:
         if not namespace:
             return None
         return Leadership(
-            kube=self._client(where, lambda _verb, _resource: None, write_timeout=WRITE_TIMEOUT),
+            kube=self._client(where, write_timeout=WRITE_TIMEOUT),
             namespace=namespace,
             name=self._settings.lease,
             identity=f"{self._settings.pod_name or platform.node()}_{os.getpid()}",
@@ -254,8 +257,8 @@ class Operator:
         reconciler = controller.reconciler
         self._health.measure(reconciler.behind)
         self._metrics.registry.register(OldestWait(reconciler.world, self._queues))
-        self._shown.is_shown_by(Board(reconciler, self._settings, now=utc_now))
         await controller.see()
+        self._shown.is_shown_by(Board(reconciler, self._settings, now=utc_now))
         if isinstance(self._ledger, BufferedLedger):
             self._ready(reconciler)  # to admit and to show; another one may be leading
         if "api" in self._settings.components:
@@ -317,13 +320,7 @@ class Operator:
             history=self._history,
             access=LocalAccess() if local else ClusterAccess(kube),
             kube=kube,
-            submitter=kube if local else self._nobody(kube),
-        )
-
-    def _nobody(self, kube: Kube) -> Kube:
-        return Kube(
-            without_credentials(kube.configuration),
-            user_agent=f"supercheck-operator/{__version__}",
+            submitter=kube if local else self._client(without_credentials(kube.configuration)),
         )
 
     async def _serve_webhook(self, kube: Kube, tls: ssl.SSLContext) -> web.AppRunner:

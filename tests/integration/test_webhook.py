@@ -413,6 +413,8 @@ async def test_until_the_caches_are_read_nothing_is_admitted(tmp_path: Path) -> 
             status, text = await operator.get("/api/queue-stats")
             assert status == 503
             assert json.loads(text) == {"error": "Service unavailable", "message": told}
+            # Nobody may take what was not read yet for nothing.
+            assert (await operator.get("/api/executions"))[0] == 503
             assert await operator.metric("supercheck_ledger_up") == 0
         finally:
             assert await asyncio.to_thread(operator.stop) == 0

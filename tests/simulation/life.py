@@ -14,7 +14,7 @@ from tests.simulation.api import Api, Client, Weather
 from tests.simulation.cluster import EXECUTIONS, JOBS, PODS, QUEUES
 
 from supercheck_operator.admission.admitter import Admitter
-from supercheck_operator.controller.clock import Clock
+from supercheck_operator.clock import Clock
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
 from supercheck_operator.controller.world import Kind

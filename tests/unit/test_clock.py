@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.builders import NOW
 
-from supercheck_operator.controller.clock import Clock
+from supercheck_operator.clock import Clock
 
 
 class Times:

@@ -7,7 +7,7 @@ import base64
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from supercheck_operator.admission.certificates import Certificates, issue, server_context
 from supercheck_operator.admission.rotation import Held, advance, noticed_within
+from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import SECRETS, ConflictError, Kube, KubeError
 from supercheck_operator.resources import Raw
 
@@ -160,7 +161,7 @@ class OwnCertificates:
         names: Sequence[str],
         lifetime: timedelta,
         registry: CollectorRegistry,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         """``trust`` puts a bundle in place, and tells whether it was in place already."""
         self._store = store

@@ -10,7 +10,8 @@ from typing import Final
 import yaml
 from rich.console import Console, RenderableType
 
-from supercheck_operator.cli import junit, view
+from supercheck_operator.cli import junit
+from supercheck_operator.clock import utc_now
 from supercheck_operator.resources import API_VERSION, Raw, TestExecution
 
 FORMATS: Final = ("json", "yaml", "junit")
@@ -49,7 +50,7 @@ def dump(raws: Sequence[Raw], form: str, *, one: bool) -> None:
     raws = [_without_bookkeeping(each) for each in raws]
     if form == "junit":
         models = [TestExecution.model_validate(each) for each in raws]
-        sys.stdout.write(junit.xml(models, view.now()))
+        sys.stdout.write(junit.xml(models, utc_now()))
     elif one and len(raws) == 1:
         write(raws[0], form)
     else:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from supercheck_operator.cli import answers, durations, output, tables, view
+from supercheck_operator.cli import answers, durations, output, tables
 from supercheck_operator.cli.cluster import Cluster
 from supercheck_operator.cli.exits import Exit, Problem, of_phase, worst
 from supercheck_operator.cli.follow import Target, until_over
 from supercheck_operator.cli.interrupt import InterruptedByUser, unless_interrupted
 from supercheck_operator.cli.mirror import Tell
 from supercheck_operator.cli.submit import Submitter
+from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import EXECUTIONS, KubeError
 from supercheck_operator.resources import Raw, TestExecution
 
@@ -122,7 +123,7 @@ def _told(target: Target, limit: float | None, tell: Tell) -> Exit:
         return Exit.TIMED_OUT
     assert target.seen is not None
     execution = TestExecution.model_validate(target.seen)
-    tell(tables.outcome(execution, view.now()))
+    tell(tables.outcome(execution, utc_now()))
     return of_phase(execution.status.phase)
 
 

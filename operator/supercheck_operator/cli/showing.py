@@ -14,6 +14,7 @@ from supercheck_operator.cli import output, tables, view
 from supercheck_operator.cli.cluster import Cluster
 from supercheck_operator.cli.exits import Exit, Problem
 from supercheck_operator.cli.standing import SHOWN, View, lineup
+from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import EXECUTIONS, NotFoundError
 from supercheck_operator.resources import Raw, TestExecution
 
@@ -41,9 +42,9 @@ async def get(
     if len(names) == 1 and models:
         [execution] = models
         standing = standings.get(execution.metadata.uid)
-        output.show(tables.details(execution, standing, view.now()))
+        output.show(tables.details(execution, standing, utc_now()))
     elif models:
-        output.show(tables.executions(models, standings, view.now(), with_namespace=everywhere))
+        output.show(tables.executions(models, standings, utc_now(), with_namespace=everywhere))
     else:
         where = "any namespace" if everywhere else f"namespace {cluster.namespace}"
         output.tell(f"There is no such TestExecution in {where}.")
@@ -69,10 +70,10 @@ async def queues(cluster: Cluster, name: str | None, form: str | None) -> None:
     seen = await view.look(cluster)
     _check(seen, name)
     if form:
-        objects = _objects(seen, name, view.now())
+        objects = _objects(seen, name, utc_now())
         output.write(objects[0] if name else objects, form)
     else:
-        output.show(_picture(seen, name, view.now()))
+        output.show(_picture(seen, name, utc_now()))
 
 
 async def watch_queues(cluster: Cluster, name: str | None, form: str | None) -> None:
@@ -84,7 +85,7 @@ async def watch_queues(cluster: Cluster, name: str | None, form: str | None) -> 
     with Live(console=output.console(), auto_refresh=False) as live:
 
         def draw(seen: View) -> None:
-            live.update(_picture(seen, name, view.now()), refresh=True)
+            live.update(_picture(seen, name, utc_now()), refresh=True)
 
         await view.show_changes(cluster, draw, output.tell)
 
@@ -99,7 +100,7 @@ class _Lines:
 
     def __call__(self, seen: View) -> None:
         if self._as_json:
-            for each in _objects(seen, self._name, view.now()):
+            for each in _objects(seen, self._name, utc_now()):
                 self._say(each["name"], json.dumps(each, ensure_ascii=False))
             return
         for queue in _chosen(seen, self._name):

@@ -105,7 +105,7 @@ def lineup(view: View, name: str, now: datetime) -> Lineup:
     resting = {uid for uid, each in waiting.items() if _rests(each, now)}
     for uid, execution in waiting.items():
         if uid not in resting and not execution.spec.suspend:
-            queue.put_waiting(_entry(execution))
+            queue.put_waiting(Entry.of(execution))
     line = [waiting[entry.uid] for entry in queue.upcoming(queue.waiting)]
     takes = _takes(mine, now)
     starts = _starts(view, queue, line, found.running, takes, now)
@@ -136,18 +136,6 @@ def _started(execution: TestExecution) -> tuple[str, int]:
 def _rests(execution: TestExecution, now: datetime) -> bool:
     until = rests_until(execution)
     return until is not None and until > now
-
-
-def _entry(execution: TestExecution) -> Entry:
-    meta = execution.metadata
-    return Entry(
-        uid=meta.uid,
-        namespace=meta.namespace,
-        name=meta.name,
-        priority=execution.spec.priority,
-        created=meta.creation_timestamp,
-        version=meta.resource_version,
-    )
 
 
 def _positions(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Final
 
 from supercheck_operator.cli.cluster import Cluster
 from supercheck_operator.cli.mirror import Mirror, Tell
 from supercheck_operator.cli.standing import Standing, View, attempts_of, standings
+from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import (
     EXECUTIONS,
     JOBS,
@@ -30,10 +30,6 @@ from supercheck_operator.resources import (
 )
 
 _COALESCE: Final = 0.1
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 async def look(cluster: Cluster, queues: Iterable[str] | None = None) -> View:
@@ -60,7 +56,7 @@ async def standings_of(cluster: Cluster, raws: Iterable[Raw]) -> dict[str, Stand
         view = await look(cluster, {each.spec.queue for each in waiting})
     except KubeError:
         return {}
-    return standings(view, now())
+    return standings(view, utc_now())
 
 
 async def _queues(kube: Kube, names: Iterable[str] | None) -> list[Raw]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from supercheck_operator.execution.observed import Identity
 from supercheck_operator.kube import EVENTS, Kube, KubeError
@@ -10,7 +11,7 @@ from supercheck_operator.resources import Raw
 
 logger = logging.getLogger(__name__)
 
-_CREATING: str = "Error creating: "
+_CREATING: Final = "Error creating: "
 
 
 class Explainer:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from supercheck_operator.controller.clock import utc_now
+from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import (
     LEASES,
     AlreadyExistsError,

@@ -11,7 +11,7 @@ from datetime import datetime
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from supercheck_operator.controller.clock import utc_now
+from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.world import World
 from supercheck_operator.ledger.contract import State
 from supercheck_operator.queueing.queue import Queues

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from supercheck_operator.controller.clock import utc_now
+from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.kube import QUEUES, Kube, KubeError
 from supercheck_operator.ledger.capacity import Stats

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from supercheck_operator.controller.clock import Clock
+from supercheck_operator.clock import Clock
 from supercheck_operator.controller.explain import Explainer
 from supercheck_operator.controller.world import Kind, Run, World
 from supercheck_operator.execution.assess import Assessment, assess

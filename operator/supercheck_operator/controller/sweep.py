@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from supercheck_operator.controller.clock import utc_now
+from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.world import Kind, parse_execution
 from supercheck_operator.execution.observed import parse_job, parse_time

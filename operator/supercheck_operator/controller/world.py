@@ -171,15 +171,7 @@ class Run:
 
     def entry(self) -> Entry:
         assert self.execution is not None
-        metadata = self.execution.metadata
-        return Entry(
-            uid=self.uid,
-            namespace=self.namespace,
-            name=metadata.name,
-            priority=self.execution.spec.priority,
-            created=metadata.creation_timestamp,
-            version=metadata.resource_version,
-        )
+        return Entry.of(self.execution)
 
 
 class World:
@@ -190,7 +182,7 @@ class World:
         self._buried: dict[str, int] = {}
         self._newest = 0
         self.stepped = timedelta()
-        """How far the clock has stepped by now: see ``controller.clock``."""
+        """How far the clock has stepped by now: see ``clock``."""
 
     def __len__(self) -> int:
         return len(self._runs)

@@ -47,7 +47,7 @@ class Job:
     owned: bool = True
     """By its execution; not so after a deletion that leaves orphans on purpose."""
     stepped: timedelta = timedelta()
-    """How far the clock had stepped when this was first seen: see ``controller.clock``."""
+    """How far the clock had stepped when this was first seen: see ``clock``."""
     finished: bool = False
     reason: str = ""
     message: str = ""

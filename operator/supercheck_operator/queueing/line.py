@@ -23,7 +23,7 @@ from typing import Final
 
 from sortedcontainers import SortedList
 
-from supercheck_operator.resources import ExecutionQueueSpec, Ordering
+from supercheck_operator.resources import ExecutionQueueSpec, Ordering, TestExecution
 
 _Key = tuple[int, str, int, str]
 """Of an entry in its namespace; it ends with the uid."""
@@ -42,6 +42,18 @@ class Entry:
     created: str
     """RFC 3339 in UTC, as the API server writes it: it sorts as text."""
     version: int
+
+    @classmethod
+    def of(cls, execution: TestExecution) -> Entry:
+        metadata = execution.metadata
+        return cls(
+            uid=metadata.uid,
+            namespace=metadata.namespace,
+            name=metadata.name,
+            priority=execution.spec.priority,
+            created=metadata.creation_timestamp,
+            version=metadata.resource_version,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
+from supercheck_operator.clock import utc_now
 from supercheck_operator.execution.observed import format_time
 from supercheck_operator.ledger.contract import LedgerUnavailableError
 from supercheck_operator.queueing.queue import Queues
@@ -21,10 +22,6 @@ _KEPT: Final = 180
 """Samples: fifteen minutes."""
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class History:
     def __init__(
         self,
@@ -32,7 +29,7 @@ class History:
         figures: Figures,
         queues: Queues,
         metrics: Metrics,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._figures = figures
         self._queues = queues
