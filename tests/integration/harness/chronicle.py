@@ -8,12 +8,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from harness.api import Api, Raw
+from harness.following import Following
 
 NAME = "supercheck.io/execution"
 UID = "supercheck.io/execution-uid"
@@ -51,12 +50,12 @@ class Moment:
         return Counter(each.namespace for each in self.held if each.queue == queue)
 
 
-class Chronicle:
+class Chronicle(Following):
     """Follows all namespaces. A slot is held from the Job's creation until its pod has ended."""
 
     def __init__(self, api: Api) -> None:
+        super().__init__()
         self._api = api
-        self._tasks: list[asyncio.Task[None]] = []
         self._events: list[tuple[int, float, str, str, Raw]] = []
 
     async def __aenter__(self) -> Self:
@@ -64,17 +63,6 @@ class Chronicle:
             version = (await self._api.get(path))["metadata"]["resourceVersion"]
             self._tasks.append(asyncio.create_task(self._follow(path, version)))
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _follow(self, path: str, version: str) -> None:
         what = path.rpartition("/")[2]

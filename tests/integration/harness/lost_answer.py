@@ -7,7 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from harness.api import Api
-from harness.slow_api import write_kubeconfig
+from harness.slow_api import served
 
 
 @asynccontextmanager
@@ -25,14 +25,6 @@ async def lost_answer(api: Api, folder: Path) -> AsyncIterator[Path]:
             request.transport.abort()
         return web.json_response(answer, status=status)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", forward)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        yield write_kubeconfig(folder, f"http://{host}:{port}")
-    finally:
-        await runner.cleanup()
+    async with served(forward, folder) as kubeconfig:
+        yield kubeconfig
     assert lost

@@ -3,11 +3,10 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
 from typing import Self
 
 from harness.api import Raw, Space
+from harness.following import Following
 
 Seen = Callable[[str, Raw], None]
 
@@ -15,12 +14,12 @@ EXECUTION = "supercheck.io/execution"
 UID = "supercheck.io/execution-uid"
 
 
-class Observer:
+class Observer(Following):
     """Records every Job ever created and the most executions that had a live pod at once."""
 
     def __init__(self, space: Space) -> None:
+        super().__init__()
         self._space = space
-        self._tasks: list[asyncio.Task[None]] = []
         self._live: dict[str, str] = {}
         self._seen: set[str] = set()
         self.most_live = 0
@@ -38,17 +37,6 @@ class Observer:
             version = listed["metadata"]["resourceVersion"]
             self._tasks.append(asyncio.create_task(self._follow(path, version, seen)))
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def caught_up(self) -> None:
         """Until everything that has happened so far has been seen."""

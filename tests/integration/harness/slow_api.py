@@ -1,7 +1,7 @@
 """A stand-in for an API server that answers everything but the LIST of Jobs."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -35,8 +35,17 @@ async def _answer(request: web.Request) -> web.Response:
 @asynccontextmanager
 async def slow_api(folder: Path) -> AsyncIterator[Path]:
     """While it serves: a kubeconfig that leads to it."""
+    async with served(_answer, folder) as kubeconfig:
+        yield kubeconfig
+
+
+@asynccontextmanager
+async def served(
+    answer: Callable[[web.Request], Awaitable[web.Response]], folder: Path
+) -> AsyncIterator[Path]:
+    """While ``answer`` is asked for everything: a kubeconfig that leads to it."""
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", _answer)
+    app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app)
     await runner.setup()
     try:
