@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.builders import NOW
 
-from supercheck_operator.clock import Clock
+from supercheck_operator.clock import Clock, utc_now
 
 
 class Times:
@@ -43,3 +43,7 @@ def test_less_than_a_second_is_no_step() -> None:
     clock = times.clock()
     times.set_by = timedelta(milliseconds=-900)
     assert clock.stepped() == timedelta()
+
+
+def test_the_time_of_day_is_told_in_utc() -> None:
+    assert utc_now().utcoffset() == timedelta()

@@ -86,3 +86,18 @@ def test_a_stored_execution_is_shown_with_its_tests_when_asked_for() -> None:
     assert [test.exit_code for test in one.tests] == [1]
     assert one.queue == "default"
     assert shown(raw_execution("x", "y")).summary.total == 2
+
+
+def test_what_was_never_known_is_forgotten_without_a_word() -> None:
+    results = Results()
+    results.observe(ended("kept", queue="q"))
+    results.observe(ended("unknown", queue="q"), deleted=True)
+    assert [each.name for each in results.of("q")] == ["kept"]
+
+
+def test_each_queue_has_its_own_results() -> None:
+    results = Results()
+    results.observe(ended("one", queue="q"))
+    results.observe(ended("other", queue="other"))
+    assert [each.name for each in results.of("q")] == ["one"]
+    assert results.mean_seconds("q") == 4

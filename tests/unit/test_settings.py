@@ -135,6 +135,14 @@ def test_a_process_without_the_controller_would_have_no_ledger() -> None:
     )
 
 
+def test_a_secret_for_the_certificate_needs_a_namespace_to_be_in() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from("--webhook-secret", "certificate")
+    assert str(refusal.value) == "--webhook-secret needs POD_NAMESPACE, the namespace it is in."
+    said = load_from("--webhook-secret", "certificate", POD_NAMESPACE="here")
+    assert said.webhook_secret == "certificate"
+
+
 def test_a_number_too_long_to_read_is_refused_in_a_sentence() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_from(RUNNING_CAPACITY="9" * 5000)
