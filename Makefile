@@ -69,11 +69,12 @@ bench: install ## How long a slot stays empty, beside an ideal loop
 image: install ## Build the operator's image; BASE=... for another base than python:3.13-slim
 	$(BIN)/kindless build image --tag $(IMAGE) $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$$(git rev-parse HEAD) .
 
+# With extras: pip takes the newest, not the pinned one, of what is asked for with an extra only.
 .PHONY: lock
 lock: install ## Pin every dependency again (requirements/*.txt)
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --quiet --upgrade -o requirements/dev.txt
-	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --quiet --upgrade -o requirements/runtime.txt
-	$(BIN)/uv pip compile --group build --universal --generate-hashes --no-header --quiet --upgrade -c requirements/dev.txt -o requirements/build.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --generate-hashes --no-header --no-strip-extras --quiet --upgrade -o requirements/dev.txt
+	$(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-strip-extras --quiet --upgrade -o requirements/runtime.txt
+	$(BIN)/uv pip compile --group build --universal --generate-hashes --no-header --no-strip-extras --quiet --upgrade -c requirements/dev.txt -o requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove .venv, caches and the clusters of this checkout
