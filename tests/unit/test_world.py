@@ -19,7 +19,7 @@ from tests.unit.builders import (
 )
 
 from supercheck_operator.controller.world import Kind, Run, World, parse_execution
-from supercheck_operator.execution.assess import Assessment
+from supercheck_operator.execution.assess import Assessment, assess
 from supercheck_operator.execution.evidence import Defaults, Evidence
 from supercheck_operator.execution.verdict import Verdict
 from supercheck_operator.ledger.contract import Holder, State
@@ -245,6 +245,37 @@ def test_what_is_gone_does_not_come_back(world: World) -> None:
     assert world.observe(Kind.POD, raw_pod(version=42)) is None
     assert run.jobs["login"].gone
     assert run.pods["login"].gone
+
+
+def test_a_job_that_was_made_anew_counts_and_is_stopped(world: World) -> None:
+    """A creation that failed, and was tried again, is carried out when the second has gone."""
+    stopped = {"phase": "Error", "completedAt": when(-1), "tests": [OVER | {"name": "login"}]}
+    run = saw(world, an_execution(status=stopped), a_job(uid="second", version=30))
+    run.proving = False
+    world.observe(Kind.JOB, raw_job(uid="second", version=31), deleted=True)
+    run.proving = False
+    assert state(run) is None
+    assert world.observe(Kind.JOB, raw_job(uid="first", version=40)) is run
+    assert state(run) is State.RUNNING
+    judged = evidence(run)
+    assert judged is not None
+    assert assess(judged).stop == ("login",)
+    assert world.observe(Kind.JOB, raw_job(uid="second", version=32), deleted=True) is None
+    assert state(run) is State.RUNNING
+
+
+def test_a_job_is_not_wanted_again_once_it_was_seen(world: World) -> None:
+    run = saw(world, an_execution())
+    assert run.wants("login", 1)
+    assert not run.wants("login", 2)
+    world.observe(Kind.JOB, raw_job(version=30))
+    assert not run.wants("login", 1)
+    world.observe(Kind.JOB, raw_job(version=31), deleted=True)
+    assert not run.wants("login", 1)
+    world.observe(Kind.EXECUTION, raw_execution(version=50, retry=RETRY, status=RETRYING))
+    assert (run.wants("login", 1), run.wants("login", 2)) == (False, True)
+    world.observe(Kind.EXECUTION, raw_execution(version=51), deleted=True)
+    assert not run.wants("login", 2)
 
 
 def test_the_end_of_a_pod_is_for_ever(world: World) -> None:

@@ -328,11 +328,12 @@ class Reconciler:
             run.launching[test] = delay
             self.touch(run)
 
+        attempt = run.attempt
         outcome = await self._launcher.launch(
             execution,
             spec,
-            run.attempt,
-            wanted=lambda: run.execution is not None and not run.final,
+            attempt,
+            wanted=lambda: run.wants(test, attempt),
             hindered=hindered,
             give_up_after=execution.spec.start_timeout_seconds,
             turn=self._turns[run.queue],

@@ -77,6 +77,15 @@ class Run:
         """The attempt under way, or the next."""
         return attempt_of_status(self.execution.status) if self.execution else 0
 
+    def wants(self, test: str, attempt: int) -> bool:
+        """Whether the Job of ``attempt`` at ``test`` is still to be made.
+
+        Not once it was seen, however its request was answered: it may have come and gone since.
+        """
+        if self.execution is None or self.final or self.attempt != attempt:
+            return False
+        return test not in self.jobs or self.jobs[test].id.attempt < attempt
+
     @property
     def started(self) -> bool:
         """Once an attempt has begun, it is not in the line; until there is a next."""
@@ -275,10 +284,12 @@ class World:
         known = run.jobs.get(test)
         if known is not None and job.id.attempt < known.id.attempt:
             return None
-        if known is None or job.id.attempt > known.id.attempt:
+        if known is None or job.id.follows(known.id):
             known = replace(job, stepped=self.stepped, finished=False)
-        elif known.gone or (job.id.version <= known.id.version and not job.gone):
-            return None
+        else:
+            stale = job.id.version <= known.id.version and not job.gone
+            if stale or known.gone or known.id.uid != job.id.uid:
+                return None
         job = replace(job, stepped=known.stepped)
         if job.gone:
             self._lose_job(run, test, job)

@@ -40,6 +40,15 @@ class Identity:
     created: datetime
     deleting: bool
 
+    def follows(self, known: Identity) -> bool:
+        """Whether it takes the place of ``known``: a later attempt's, or made anew after it went.
+
+        The latter should not happen, and does: when a request that failed is carried out late.
+        """
+        if self.attempt != known.attempt:
+            return self.attempt > known.attempt
+        return self.uid != known.uid and self.version > known.version
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
