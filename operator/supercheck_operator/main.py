@@ -138,6 +138,8 @@ class Operator:
         self._history = History(figures=self._figures, queues=self._queues, metrics=self._metrics)
         self._stop = asyncio.Event()
         self._clients: list[Kube] = []
+        self._servers: list[web.AppRunner] = []
+        self._leaving = False
         self._leadership: Leadership | None = None
         self._controller: Controller | None = None
 
@@ -151,13 +153,42 @@ class Operator:
         self._leadership = self._candidate(where)
         try:
             await self._until_stopped(self._run(kube))
+            await self._drain()
         finally:
-            if self._leadership:
-                await self._leadership.release()
+            await self._step_down()
+            for runner in reversed(self._servers):
+                await runner.cleanup()
             if self._redis:
                 await self._redis.close()
             for each in self._clients:
                 await each.close()
+
+    async def _step_down(self) -> None:
+        if self._leadership:
+            await self._leadership.release()
+
+    async def _drain(self) -> None:
+        """Answer on until everybody has heard that others do.
+
+        Whoever holds a connection is asked to open another one: closed by us without a word, it
+        might be closed while a submission is on its way.
+        """
+        if not self._settings.drain_seconds or self._health.missing:
+            return
+        self._leaving = True
+        self._health.expect("its end")
+        self._metrics.leader.set(0)
+        await self._step_down()
+        for each in self._servers:
+            await each.shutdown()  # ends streams
+        await asyncio.sleep(self._settings.drain_seconds)
+
+    async def _ask_for_another_connection(
+        self, _: web.Request, response: web.StreamResponse
+    ) -> None:
+        if self._leaving:
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     def _client(
         self,
@@ -203,23 +234,18 @@ class Operator:
 
     async def _run(self, kube: Kube) -> None:
         self._health.expect("the caches")
-        runners: list[web.AppRunner] = []
-        try:
-            # HTTP, then the webhook, then the caches, then the first launch.
-            runners.append(await self._serve_http(kube))
-            keeper: Keeper | None = None
-            if "admission" in self._settings.components:
-                keeper = installation.new_keeper(
-                    kube, self._settings, self._names(), self._metrics.registry
-                )
-                runners.append(await self._serve_webhook(kube, keeper.context))
-            file = self._settings.queues
-            declared = DeclaredQueues(kube, file) if file else None
-            await installation.prepare(kube, self._settings, keeper, declared)
-            await self._work(kube, [each.run() for each in (keeper, declared) if each])
-        finally:
-            for runner in reversed(runners):
-                await runner.cleanup()
+        # HTTP, then the webhook, then the caches, then the first launch.
+        await self._serve_http(kube)
+        keeper: Keeper | None = None
+        if "admission" in self._settings.components:
+            keeper = installation.new_keeper(
+                kube, self._settings, self._names(), self._metrics.registry
+            )
+            await self._serve_webhook(kube, keeper.context)
+        file = self._settings.queues
+        declared = DeclaredQueues(kube, file) if file else None
+        await installation.prepare(kube, self._settings, keeper, declared)
+        await self._work(kube, [each.run() for each in (keeper, declared) if each])
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work`` until a signal comes; it has no other good end."""
@@ -302,14 +328,12 @@ class Operator:
         inside = [f"{service}.{namespace}.svc"] if namespace else []
         return ["127.0.0.1", "localhost", service, *inside]
 
-    async def _serve_http(self, kube: Kube) -> web.AppRunner:
+    async def _serve_http(self, kube: Kube) -> None:
         api = self._api(kube) if "api" in self._settings.components else None
         app = server.application(
             figures=self._figures, metrics=self._metrics, health=self._health, api=api
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=server.SHUTDOWN_SECONDS)
-        await self._listen(runner, self._settings.http_port, "--http-port")
-        return runner
+        await self._listen(app, self._settings.http_port, "--http-port")
 
     def _api(self, kube: Kube) -> Api:
         """With --local, callers act as who runs it; in a cluster, as themselves only."""
@@ -323,7 +347,7 @@ class Operator:
             submitter=kube if local else self._client(without_credentials(kube.configuration)),
         )
 
-    async def _serve_webhook(self, kube: Kube, tls: ssl.SSLContext) -> web.AppRunner:
+    async def _serve_webhook(self, kube: Kube, tls: ssl.SSLContext) -> None:
         admitter = Admitter(
             kube=kube,
             ledger=self._ledger,
@@ -331,14 +355,15 @@ class Operator:
             settings=self._settings,
             metrics=self._metrics,
         )
-        runner = web.AppRunner(endpoint.application(admitter), access_log=None)
-        await self._listen(runner, self._settings.webhook_port, "--webhook-port", tls)
-        return runner
+        app = endpoint.application(admitter)
+        await self._listen(app, self._settings.webhook_port, "--webhook-port", tls)
 
     async def _listen(
-        self, runner: web.AppRunner, port: int, flag: str, tls: ssl.SSLContext | None = None
+        self, app: web.Application, port: int, flag: str, tls: ssl.SSLContext | None = None
     ) -> None:
         host = "127.0.0.1" if self._settings.local else None
+        app.on_response_prepare.append(self._ask_for_another_connection)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=server.SHUTDOWN_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, host, port, ssl_context=tls).start()
@@ -348,6 +373,7 @@ class Operator:
                 f"{flag} {port} cannot be used: {os.strerror(error.errno or 0)};"
                 " choose another port."
             ) from error
+        self._servers.append(runner)
 
 
 if __name__ == "__main__":

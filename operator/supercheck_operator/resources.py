@@ -232,14 +232,20 @@ class Test(Model):
     )
 
 
+RetriedResults = Annotated[list[Literal["Error", "Failure"]], Field(max_length=2)]
+
+
 class Retry(Model):
     """Attempts after the first; what passed is not run again."""
 
     limit: int = Field(
         default=0, ge=0, le=MAX_RETRIES, description="How many attempts may follow the first."
     )
-    on: Annotated[list[Literal["Error", "Failure"]], Field(max_length=2)] = Field(
-        default=["Error"], description="Which results are tried again."
+    on: RetriedResults = Field(default=["Error"], description="Which results are tried again.")
+    unquoted_on: RetriedResults | None = Field(
+        default=None,
+        alias="true",
+        description="What YAML 1.1, as kubectl reads it, makes of `on` without quotes; goes first.",
     )
     backoff_seconds: int = Field(
         default=5,
@@ -247,6 +253,11 @@ class Retry(Model):
         le=300,
         description="Wait before the second attempt; doubles with each, up to 300. Holds no slot.",
     )
+
+    @property
+    def tried_on(self) -> frozenset[str]:
+        """The results that are tried again, by either spelling."""
+        return frozenset(self.on if self.unquoted_on is None else self.unquoted_on)
 
 
 class TestExecutionSpec(Model):

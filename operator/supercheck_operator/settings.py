@@ -64,6 +64,7 @@ class Settings(BaseModel):
     context: str | None = None
     components: Annotated[frozenset[Component], Field(min_length=1)] = frozenset(COMPONENTS)
     sweep_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    drain_seconds: Annotated[float, Field(ge=0, le=300)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")
@@ -161,6 +162,7 @@ _VARIABLES: Final[dict[str, str]] = {
     "retry_after_seconds": "RETRY_AFTER_SECONDS",
     "job_ttl_seconds": "JOB_TTL_SECONDS",
     "sweep_seconds": "SWEEP_SECONDS",
+    "drain_seconds": "DRAIN_SECONDS",
     "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
     "pod_namespace": "POD_NAMESPACE",
     "pod_name": "POD_NAME",
@@ -191,7 +193,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "environment: RUNNING_CAPACITY (5), QUEUED_CAPACITY (50), MAX_CONCURRENT_TESTS (2), "
         "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
         "retry), JOB_TTL_SECONDS (86400: Jobs, pods and logs are kept so long after the end), "
-        "SWEEP_SECONDS (30), WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE; for Redis: "
+        "SWEEP_SECONDS (30), DRAIN_SECONDS (0: answer on for so long after SIGTERM), "
+        "WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE; for Redis: "
         "REDIS_URL, or REDIS_HOST and REDIS_PORT (6379); REDIS_USERNAME, REDIS_PASSWORD or "
         "REDIS_PASSWORD_FILE; REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE; REDIS_PREFIX"
     )

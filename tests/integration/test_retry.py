@@ -1,14 +1,18 @@
 """Attempts: what runs again, when, and that nothing runs twice, whoever is killed meanwhile."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from conftest import Cluster
 from harness.api import Raw, Space, execution
 from harness.observer import Observer
 from harness.process import Operator
@@ -103,6 +107,35 @@ async def test_an_error_is_tried_again_and_then_passes(space: Space, operator: O
         ("Running", "Running"),
         ("Passed", None),
     ]
+
+
+_UNQUOTED = """
+apiVersion: supercheck.io/v1alpha1
+kind: TestExecution
+metadata: {name: e}
+spec:
+  template: {metadata: {annotations: {stage.kindless/runs-for: never}}}
+  retry: {limit: 1, on: [Failure], backoffSeconds: 0}
+  tests: [{name: t, image: "example/e2e:1"}]
+"""
+
+
+def _kubectl_create(text: str, *options: str) -> None:
+    program = Path(sys.executable).with_name("kindless")
+    kubectl = subprocess.check_output([program, "get", "kubectl"], text=True).strip()
+    subprocess.run([kubectl, *options, "create", "-f-"], input=text, text=True, check=True)
+
+
+async def test_on_needs_no_quotes(space: Space, operator: Operator, cluster: Cluster) -> None:
+    """YAML 1.1, and so kubectl, takes the bare word for a boolean."""
+    options = (f"--kubeconfig={cluster.kubeconfig}", f"--namespace={space.name}")
+    await asyncio.to_thread(_kubectl_create, _UNQUOTED, *options)
+    assert (await space.get("e"))["spec"]["retry"]["true"] == ["Failure"]
+    await _in_attempt(space, 1)
+    await end(space, "e", exit_code=1)
+    await _in_attempt(space, 2)
+    await end(space, "e")
+    await until(space, "e", "Passed")
 
 
 async def test_who_rests_holds_no_slot_and_then_has_its_old_place(

@@ -695,3 +695,4 @@ def test_a_job_that_is_over_before_its_pod_was_seen_is_not_judged_until_it_is_kn
         status = stored(("login", "Running"))
         unknown = judge(execution(status=status), jobs=(known,), proving=True)
         assert (unknown.phase, unknown.tests[0].phase) == (Phase.RUNNING, Phase.RUNNING)
+        assert judge(execution(), jobs=(known,), proving=True).launch == ()

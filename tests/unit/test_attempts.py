@@ -101,6 +101,12 @@ def test_only_what_is_said_is_tried_again(on: list[str], code: int, again: bool)
     assert (judge(run, job(), ended_pod(code=code)).reason == Reason.RETRYING) is again
 
 
+def test_on_may_be_written_as_yaml_reads_it_without_quotes() -> None:
+    run = execution(retry={"limit": 1, "on": ["Error"], "true": ["Failure"]})
+    assert judge(run, job(), ended_pod(code=1)).reason == Reason.RETRYING
+    assert judge(run, job(), ended_pod(code=137, reason="OOMKilled")).phase is Phase.ERROR
+
+
 def test_an_error_is_tried_again_by_default() -> None:
     run = execution(retry={"limit": 1})
     killed = judge(run, job(), ended_pod(code=137, reason="OOMKilled"))

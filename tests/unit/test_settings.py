@@ -38,11 +38,13 @@ def test_every_variable_is_heard() -> None:
         TEST_EXECUTION_TIMEOUT_MS="60000",
         RETRY_AFTER_SECONDS="9",
         SWEEP_SECONDS="2.5",
+        DRAIN_SECONDS="5",
         HOME="/root",
     )
     assert (settings.running_capacity, settings.queued_capacity) == (7, 0)
     assert (settings.max_concurrent_tests, settings.retry_after_seconds) == (3, 9)
     assert (settings.execution_timeout, settings.sweep_seconds) == (timedelta(minutes=1), 2.5)
+    assert settings.drain_seconds == 5
 
 
 def test_every_flag_is_heard() -> None:
@@ -90,6 +92,7 @@ def test_the_help_tells_about_every_flag_and_variable() -> None:
         ("TEST_EXECUTION_TIMEOUT_MS", "604800001", "be less than or equal to 604800000"),
         ("RETRY_AFTER_SECONDS", "-1", "be greater than or equal to 0"),
         ("RETRY_AFTER_SECONDS", "3601", "be less than or equal to 3600"),
+        ("DRAIN_SECONDS", "301", "be less than or equal to 300"),
         ("SWEEP_SECONDS", "0", "be greater than or equal to 1"),
         ("SWEEP_SECONDS", "inf", "be less than or equal to 600"),
         ("SWEEP_SECONDS", "nan", "be less than or equal to 600"),

@@ -174,7 +174,11 @@ class OwnCertificates:
         self.context = self._served.context
 
     async def begin(self) -> None:
-        await self._look()
+        while True:
+            try:
+                return await self._look()
+            except ConflictError:
+                logger.info("another process makes the certificate")
 
     async def run(self) -> None:
         while True:

@@ -250,7 +250,11 @@ def _next_tests(evidence: Evidence, results: Sequence[TestStatus]) -> tuple[str,
     spec = evidence.execution.spec
     at_once = spec.max_concurrent_tests or evidence.defaults.max_concurrent_tests
     occupied = {*evidence.alive(), *evidence.launching}
-    pending = [r.name for r in results if r.phase is Phase.QUEUED and r.name not in occupied]
+    pending = [
+        r.name
+        for r in results
+        if r.phase is Phase.QUEUED and r.name not in occupied and evidence.job(r.name) is None
+    ]
     return tuple(pending[: max(0, at_once - len(occupied))])
 
 

@@ -60,7 +60,7 @@ def tried_again(
         return frozenset()
     if any(result.reason == Reason.INVALID_TEMPLATE for result in results):
         return frozenset()  # it would be refused again
-    tried_on = {_TRIED_ON[word] for word in retry.on}
+    tried_on = {_TRIED_ON[word] for word in retry.tried_on}
     again = {result.name for result in results if result.phase in tried_on}
     settled = any(
         result.phase in _TRIED_ON.values() and result.name not in again for result in results
