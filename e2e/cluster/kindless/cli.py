@@ -67,6 +67,11 @@ def parser() -> argparse.ArgumentParser:
         "--audit", action="store_true", help="have the API server log each request"
     )
     cluster.add_argument(
+        "--json-storage",
+        action="store_true",
+        help="have the API server store JSON, so that etcd can be read by anyone",
+    )
+    cluster.add_argument(
         "--owner-pid", type=int, metavar="PID", help="delete the cluster when this process dies"
     )
     cluster.set_defaults(run=_create)
@@ -141,6 +146,7 @@ def _create(arguments: argparse.Namespace) -> None:
             real_node=not arguments.no_node,
             fake_nodes=int(arguments.no_node) if fake is None else fake,
             audit=arguments.audit,
+            json_storage=arguments.json_storage,
             owner=arguments.owner_pid or lifecycle.owner_from_environment(),
         )
     )

@@ -41,6 +41,8 @@ def configuration(cluster: Cluster, address: str | None) -> list[dict[str, Any]]
         options["kubeAuditPolicy"] = str(paths.data("audit-policy.yaml"))
     api_server = {"service-cluster-ip-range": SERVICES}
     overrides = {}
+    if cluster.json_storage:
+        api_server["storage-media-type"] = "application/json"
     if address:
         # Pods reach it by the bridge, and it reaches the kubelet with a certificate of its own.
         overrides["bind-address"] = "0.0.0.0"

@@ -23,6 +23,7 @@ class Wish:
     real_node: bool = True
     fake_nodes: int = 0
     audit: bool = False
+    json_storage: bool = False
     owner: int | None = None
 
 
@@ -89,6 +90,7 @@ def _reserve(wish: Wish) -> Cluster:
             name=wish.name,
             real_node=wish.real_node,
             audit=wish.audit,
+            json_storage=wish.json_storage,
             ports=record.choose_ports(port for other in others for port in other.ports.values()),
             kubeconfig=str(wish.kubeconfig.absolute()),
         )
