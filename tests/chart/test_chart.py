@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -25,10 +27,15 @@ EVERYTHING: Final = (
     *("--set=prometheusRule.enabled=true", "--set=dashboards.enabled=true"),
     *("--set=networkPolicy.enabled=true", "--set=podDisruptionBudget.enabled=true"),
     *("--set=redis.enabled=true", "--set=redis.host=redis", "--set=redis.existingSecret=redis"),
+    *("--set=redis.tls.existingSecret=files", "--set=redis.username=operator"),
+    *("--set=redis.tls.certKey=tls.crt", "--set=redis.tls.keyKey=tls.key"),
+    *("--set=ingress.enabled=true", "--set=ingress.host=queues.example.com"),
+    *("--set=httpRoute.enabled=true", "--set=httpRoute.parentRefs[0].name=gateway"),
+    "--set=rbac.queueViewers[0]=testers",
     *("--set=queues.nightly.runningCapacity=1", "--set=image.digest=sha256:" + 64 * "a"),
 )
 CERT_MANAGER: Final = "--set=certificates.mode=certManager"
-OF_OTHERS: Final = ("monitoring.coreos.com", "cert-manager.io")
+OF_OTHERS: Final = ("monitoring.coreos.com", "cert-manager.io", "gateway.networking.k8s.io")
 """Groups whose schemas do not come with Kubernetes."""
 
 
@@ -176,15 +183,149 @@ def test_a_name_that_no_queue_may_have_is_refused() -> None:
     assert "'Big' does not match" in refused("--set=queues.Big.runningCapacity=1")
 
 
+def variables(*arguments: str) -> dict[str, str]:
+    """Of the operator, without those whose values are somewhere else."""
+    return {each["name"]: each["value"] for each in container(*arguments)["env"] if "value" in each}
+
+
+def mounted(*arguments: str) -> dict[str, tuple[str, list[str]]]:
+    """By the folder where it is seen, the name of a Secret and the files that are taken of it."""
+    spec = find(rendered(*arguments), "Deployment")["spec"]["template"]["spec"]
+    [operator] = spec["containers"]
+    secrets = {each["name"]: each["secret"] for each in spec["volumes"] if "secret" in each}
+    return {
+        mount["mountPath"]: (
+            secrets[mount["name"]]["secretName"],
+            [f"{e['key']}: {e['path']}" for e in secrets[mount["name"]].get("items", [])],
+        )
+        for mount in operator["volumeMounts"]
+        if mount["name"] in secrets
+    }
+
+
+def test_redis_is_reached_with_a_password_by_file_and_asked_to_prove_who_it_is() -> None:
+    said = variables(*EVERYTHING)
+    assert {name: value for name, value in said.items() if name.startswith("REDIS_")} == {
+        "REDIS_HOST": "redis",
+        "REDIS_PORT": "6379",
+        "REDIS_USERNAME": "operator",
+        "REDIS_PASSWORD_FILE": "/etc/supercheck/redis/password",
+        "REDIS_PREFIX": "supercheck",
+        "REDIS_CA_FILE": "/etc/supercheck/redis-tls/ca.crt",
+        "REDIS_CERT_FILE": "/etc/supercheck/redis-tls/tls.crt",
+        "REDIS_KEY_FILE": "/etc/supercheck/redis-tls/tls.key",
+    }
+    assert mounted(*EVERYTHING) == {
+        "/etc/supercheck/redis": ("redis", ["password: password"]),
+        "/etc/supercheck/redis-tls": ("files", []),
+    }
+
+
+def test_what_is_said_of_redis_is_what_the_operator_understands(tmp_path: Path) -> None:
+    said = variables(*EVERYTHING)
+    for name in [name for name in said if name.endswith("_FILE")]:
+        file = tmp_path / name
+        file.write_text("secret")
+        said[name] = str(file)
+    parser = argparse.ArgumentParser()
+    settings.add_flags(parser)
+    made = settings.load(parser.parse_args([]), said)
+    address = made.redis_address()
+    assert address.hosts == (("redis", 6379),)
+    assert address.tls
+    assert address.login.username == "operator"
+
+
+def test_a_url_of_redis_goes_without_host_and_password() -> None:
+    arguments = (
+        *("--set=redis.enabled=true", "--set=redis.existingSecret=r", "--set=redis.urlKey=url"),
+        "--set=redis.tls.existingSecret=files",
+    )
+    operator = container(*arguments)
+    names = [each["name"] for each in operator["env"] if each["name"].startswith("REDIS_")]
+    assert names == ["REDIS_URL", "REDIS_PREFIX", "REDIS_CA_FILE"]
+    assert list(mounted(*arguments)) == ["/etc/supercheck/redis-tls"]
+
+
+def test_only_replicas_that_others_stand_in_for_answer_on_at_their_end() -> None:
+    assert variables(*WITH_REDIS)["DRAIN_SECONDS"] == "5"
+    assert "DRAIN_SECONDS" not in variables()
+
+
+def test_nothing_leads_into_the_cluster_unless_it_is_asked_for() -> None:
+    kinds = {each["kind"] for each in rendered()}
+    assert not kinds & {"Ingress", "HTTPRoute"}
+    assert find(rendered(), "Service")["spec"]["type"] == "ClusterIP"
+
+
+def test_an_ingress_leads_one_name_to_the_page_and_never_to_the_webhook() -> None:
+    secure = "--set=ingress.tlsSecret=certificate"
+    ingress = find(rendered(*WITH_INGRESS, secure, "--set=ingress.className=nginx"), "Ingress")
+    [rule] = ingress["spec"]["rules"]
+    [path] = rule["http"]["paths"]
+    assert (rule["host"], path["path"]) == ("queues.example.com", "/")
+    assert path["backend"]["service"] == {"name": RELEASE, "port": {"name": "http"}}
+    tls = {"hosts": ["queues.example.com"], "secretName": "certificate"}
+    assert ingress["spec"]["tls"] == [tls]
+    assert ingress["spec"]["ingressClassName"] == "nginx"
+
+
+def test_a_route_ends_no_stream_and_never_leads_to_the_webhook() -> None:
+    route = find(rendered(*WITH_ROUTE, "--set=httpRoute.hostnames[0]=queues.test"), "HTTPRoute")
+    [rule] = route["spec"]["rules"]
+    service = find(rendered(), "Service")
+    [http] = [port for port in service["spec"]["ports"] if port["name"] == "http"]
+    assert rule["backendRefs"] == [{"name": RELEASE, "port": http["port"]}]
+    assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
+    assert route["spec"]["parentRefs"] == [{"name": "gateway"}]
+    assert route["spec"]["hostnames"] == ["queues.test"]
+
+
+def test_queues_are_seen_by_the_groups_that_are_named_and_by_nobody_else() -> None:
+    name = f"{RELEASE}-queues-view"
+    bound = [each for each in rendered() if each["kind"] == "ClusterRoleBinding"]
+    assert [each["metadata"]["name"] for each in bound] == [RELEASE]
+    manifests = rendered("--set=rbac.queueViewers={testers,system:authenticated}")
+    [rule] = find(manifests, "ClusterRole", name)["rules"]
+    assert (rule["resources"], rule["verbs"]) == (["executionqueues"], ["get", "list", "watch"])
+    binding = find(manifests, "ClusterRoleBinding", name)
+    assert binding["roleRef"]["name"] == name
+    assert [(each["kind"], each["name"]) for each in binding["subjects"]] == [
+        ("Group", "testers"),
+        ("Group", "system:authenticated"),
+    ]
+
+
+def test_replicas_are_spread_by_what_the_values_say_of_their_own_labels() -> None:
+    said = '[{"topologyKey": "a"}, {"topologyKey": "b", "labelSelector": {"matchLabels": {}}}]'
+    spec = find(rendered(f"--set-json=topologySpreadConstraints={said}"), "Deployment")["spec"]
+    ours, theirs = spec["template"]["spec"]["topologySpreadConstraints"]
+    assert ours == {"topologyKey": "a", "labelSelector": spec["selector"]}
+    assert theirs["labelSelector"] == {"matchLabels": {}}
+
+
 def test_values_of_a_chart_around_it_are_allowed() -> None:
     assert render("--set=global.imageRegistry=x", "--set=global.any.thing=1") == render()
 
 
 WITH_REDIS: Final = ('--set-json=redis={"enabled": true, "host": "redis", "existingSecret": "r"}',)
+WITH_REDIS_TLS: Final = (
+    '--set-json=redis={"enabled": true, "host": "redis", "tls": {"existingSecret": "r",'
+    ' "certKey": "a", "keyKey": "b"}}',
+)
+WITH_INGRESS: Final = ('--set-json=ingress={"enabled": true, "host": "queues.example.com"}',)
+WITH_ROUTE: Final = ('--set-json=httpRoute={"enabled": true, "parentRefs": [{"name": "gateway"}]}',)
 AROUND: Final = {
     "redis.enabled": ('--set-json=redis={"host": "redis"}',),
     **dict.fromkeys(("redis.host", "redis.port", "redis.existingSecret"), WITH_REDIS),
     **dict.fromkeys(("redis.passwordKey", "redis.urlKey"), WITH_REDIS),
+    **dict.fromkeys(("redis.username", "redis.prefix", "drainSeconds"), WITH_REDIS),
+    "redis.tls.existingSecret": WITH_REDIS,
+    **dict.fromkeys(("redis.tls.caKey", "redis.tls.certKey", "redis.tls.keyKey"), WITH_REDIS_TLS),
+    "ingress.enabled": ("--set=ingress.host=queues.example.com",),
+    **{path: WITH_INGRESS for path in LEAVES if re.match(r"ingress\.(?!enabled)", path)},
+    "httpRoute.enabled": ("--set=httpRoute.parentRefs[0].name=gateway",),
+    **{path: WITH_ROUTE for path in LEAVES if re.match(r"httpRoute\.(?!enabled)", path)},
     "certificates.certManager.issuerRef": (CERT_MANAGER,),
 }
 """What else must be said for a value to matter; a section's ``enabled`` goes without saying."""
@@ -248,6 +389,13 @@ def test_replicas_without_redis_are_refused_with_a_sentence() -> None:
             "of no Secret: set redis.existingSecret",
         ),
         (("--set=http.port=9443",), "webhook.port and http.port must differ"),
+        (("--set=redis.tls.certKey=tls.crt",), "certKey and redis.tls.keyKey belong together"),
+        (
+            (*WITH_REDIS, "--set=drainSeconds=30"),
+            "drainSeconds must be less than terminationGracePeriodSeconds",
+        ),
+        (("--set=ingress.enabled=true",), "for which name: set ingress.host"),
+        (("--set=httpRoute.enabled=true",), "to no Gateway: set httpRoute.parentRefs"),
     ],
 )
 def test_values_that_do_not_go_together_are_refused_with_a_sentence(

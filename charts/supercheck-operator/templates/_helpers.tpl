@@ -50,6 +50,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq .Values.certificates.mode "self" -}}true{{- end -}}
 {{- end -}}
 
+{{- define "supercheck.redisPassword" -}}
+{{- with .Values.redis }}{{ if and .enabled .existingSecret (not .urlKey) }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{- define "supercheck.redisTls" -}}
+{{- with .Values.redis }}{{ if and .enabled .tls.existingSecret }}true{{ end }}{{ end -}}
+{{- end -}}
+
 {{/* What the schema cannot say: values that are fine alone and not together. */}}
 {{- define "supercheck.check" -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.redis.enabled) -}}
@@ -60,6 +68,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if and .Values.redis.urlKey (not .Values.redis.existingSecret) -}}
 {{- fail "redis.urlKey names a key, but of no Secret: set redis.existingSecret." -}}
+{{- end -}}
+{{- if ne (empty .Values.redis.tls.certKey) (empty .Values.redis.tls.keyKey) -}}
+{{- fail "redis.tls.certKey and redis.tls.keyKey belong together." -}}
+{{- end -}}
+{{- if and .Values.redis.enabled (ge (int .Values.drainSeconds) (int .Values.terminationGracePeriodSeconds)) -}}
+{{- fail "drainSeconds must be less than terminationGracePeriodSeconds." -}}
+{{- end -}}
+{{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
+{{- fail "ingress.enabled is true, but nothing says for which name: set ingress.host." -}}
+{{- end -}}
+{{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
+{{- fail "httpRoute.enabled is true, but it belongs to no Gateway: set httpRoute.parentRefs." -}}
 {{- end -}}
 {{- if eq (int .Values.webhook.port) (int .Values.http.port) -}}
 {{- fail "webhook.port and http.port must differ." -}}
