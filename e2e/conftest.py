@@ -361,11 +361,15 @@ def kubectl(kind_cluster: KindCluster) -> Kubectl:
 @pytest.fixture(scope="session")
 def image(kind_cluster: KindCluster) -> str:
     """The image of ``e2e/images/pytest``, on the node: pytest, a tiny suite, a shell and Python."""
-    base = [] if engine.docker() else ["--build-arg=BASE=localhost/python:slim"]
-    context = _HERE / "images" / "pytest"
-    subprocess.run([_KINDLESS, "build", "image", "--tag", IMAGE, *base, context], check=True)
-    kind_cluster.load_docker_image(IMAGE)
+    put_on_node(kind_cluster, IMAGE, _HERE / "images" / "pytest")
     return IMAGE
+
+
+def put_on_node(kind_cluster: KindCluster, tag: str, context: Path) -> None:
+    """Build an image, on the base that can be had here."""
+    base = [] if engine.docker() else ["--build-arg=BASE=localhost/python:slim"]
+    subprocess.run([_KINDLESS, "build", "image", "--tag", tag, *base, context], check=True)
+    kind_cluster.load_docker_image(tag)
 
 
 @pytest.fixture(scope="session")

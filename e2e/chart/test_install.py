@@ -3,82 +3,39 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
 import time
-import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
-import yaml
+from e2e.chart.release import (
+    DEFINITIONS,
+    MARK,
+    NAMESPACE,
+    RELEASE,
+    Helm,
+    installed,
+    its_namespace,
+    operators,
+    sleeping,
+    with_a_new_field,
+)
 from e2e.conftest import WAIT_SECONDS, Kubectl, Namespace
 
-from kindless import binaries, engine
-
 if TYPE_CHECKING:
-    from e2e.conftest import KindCluster, Raw
+    from pathlib import Path
 
-ROOT: Final = Path(__file__).parents[2]
-CHART: Final = ROOT / "charts" / "supercheck-operator"
-IMAGE: Final = "localhost/supercheck-operator:e2e"
-RELEASE: Final = "supercheck-operator"
-NAMESPACE: Final = "supercheck"
-DEFINITIONS: Final = ("testexecutions.supercheck.io", "executionqueues.supercheck.io")
-MARK: Final = f"app.kubernetes.io/instance={RELEASE}"
+    from e2e.conftest import Raw
+
 EVERYWHERE: Final = (
     *("deployments", "replicasets", "pods", "services", "endpointslices", "configmaps"),
     *("secrets", "serviceaccounts", "roles", "rolebindings", "clusterroles"),
     *("clusterrolebindings", "validatingwebhookconfigurations", "poddisruptionbudgets"),
 )
 """Kinds of which an uninstalled release leaves nothing."""
-RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
-SETTINGS: Final = (
-    *(f"--set=image.repository={IMAGE.rpartition(':')[0]}", "--set=image.tag=e2e"),
-    *("--set=image.pullPolicy=Never", "--set=queues.narrow.runningCapacity=1"),
-)
-
-
-@dataclass(frozen=True)
-class Helm:
-    kubectl: Kubectl
-    folder: Path
-
-    def __call__(self, *arguments: str) -> str:
-        """What it prints; it ends by itself, or by the test's failure."""
-        home = {f"HELM_{what}_HOME": str(self.folder / what) for what in ("CACHE", "CONFIG")}
-        done = subprocess.run(
-            [
-                *(str(binaries.path("helm")), *arguments),
-                *(f"--namespace={NAMESPACE}", f"--kubeconfig={self.kubectl.kubeconfig}"),
-            ],
-            env=os.environ | home,
-            capture_output=True,
-            text=True,
-            timeout=2 * WAIT_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, f"helm {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
-
-    def install(self) -> None:
-        self("install", RELEASE, str(CHART), *SETTINGS, "--wait", f"--timeout={WAIT_SECONDS}s")
-
-
-@pytest.fixture(scope="module")
-def operator_image(kind_cluster: KindCluster) -> str:
-    """The image as it is published, on the node."""
-    base = [] if engine.docker() else ["--build-arg=BASE=localhost/python:slim"]
-    kindless = Path(sys.executable).parent / "kindless"
-    subprocess.run([kindless, "build", "image", "--tag", IMAGE, *base, ROOT], check=True)
-    kind_cluster.load_docker_image(IMAGE)
-    return IMAGE
 
 
 @pytest.fixture(scope="module")
@@ -87,53 +44,13 @@ def helm(
     operator_image: str,  # noqa: ARG001 - which must be on the node
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Generator[Helm, None, None]:
-    """Helm with the chart installed; whatever a test leaves of it is gone at the end."""
-    there = kubectl("get", "validatingwebhookconfigurations", "--output=name")
-    assert RELEASE not in there, "another operator is in the cluster: run this module first"
-    made = Helm(kubectl, tmp_path_factory.mktemp("helm"))
-    metadata = {"name": NAMESPACE, "labels": RESTRICTED}
-    kubectl(
-        *("create", "--filename=-"),
-        stdin={"apiVersion": "v1", "kind": "Namespace", "metadata": metadata},
-    )
-    try:
-        made.install()
+    """One replica that counts in memory, as the chart is by default."""
+    folder = tmp_path_factory.mktemp("helm")
+    with (
+        its_namespace(kubectl),
+        installed(kubectl, folder, "--set=queues.narrow.runningCapacity=1") as made,
+    ):
         yield made
-    finally:
-        sys.stdout.write(_log(kubectl))  # shown by pytest only when a test fails
-        made("uninstall", RELEASE, "--ignore-not-found")
-        kubectl("delete", "customresourcedefinitions", *DEFINITIONS, "--ignore-not-found")
-        kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-
-
-def _log(kubectl: Kubectl) -> str:
-    return kubectl("logs", f"--namespace={NAMESPACE}", f"--selector={MARK}", "--tail=100")
-
-
-@pytest.fixture
-def team(helm: Helm) -> Generator[Namespace, None, None]:
-    """A namespace of users."""
-    name = f"team-{uuid.uuid4().hex[:8]}"
-    metadata = {"name": name, "labels": RESTRICTED}
-    helm.kubectl(
-        *("create", "--filename=-"),
-        stdin={"apiVersion": "v1", "kind": "Namespace", "metadata": metadata},
-    )
-    yield Namespace(name, helm.kubectl)
-    helm.kubectl("delete", "namespace", name)
-
-
-def sleeping(image: str, seconds: float) -> Raw:
-    code = f"import time; time.sleep({seconds})"
-    return {"name": "t", "image": image, "command": ["python3", "-c", code]}
-
-
-def the_operator(kubectl: Kubectl) -> Raw:
-    [pod] = kubectl.get(
-        *("pods", f"--namespace={NAMESPACE}", f"--selector={MARK}"),
-        "--field-selector=status.phase=Running",
-    )["items"]
-    return dict(pod)
 
 
 def is_refused(call: Callable[[], object]) -> str:
@@ -148,7 +65,7 @@ def test_its_own_test_passes(helm: Helm) -> None:
 
 def test_it_runs_as_restricted_with_nothing_to_write_to(helm: Helm) -> None:
     kubectl = helm.kubectl
-    pod = the_operator(kubectl)
+    [pod] = operators(kubectl)
     [container] = pod["spec"]["containers"]
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     look = "import os; print(os.getuid(), os.statvfs('/').f_flag & os.ST_RDONLY)"
@@ -269,12 +186,11 @@ def test_an_upgrade_adds_a_field_and_loses_nothing(
     """One replica without Redis: it is replaced, and in between submissions are refused, never
     lost. How long that takes is printed."""
     bundle = _bundle(kubectl)
-    chart = _with_a_new_field(tmp_path)
+    chart = with_a_new_field(tmp_path)
     stored = [team.submit(f"before-{i}", sleeping(image, 3), queue="narrow") for i in range(4)]
-    upgrade = ["upgrade", RELEASE, str(chart), *SETTINGS, "--set=runningCapacity=4", "--wait"]
     admitted, refusals = [time.monotonic()], []
     with ThreadPoolExecutor() as pool:
-        upgrading = pool.submit(helm, *upgrade, f"--timeout={WAIT_SECONDS}s")
+        upgrading = pool.submit(helm.upgrade, chart, "--set=runningCapacity=4")
         while not upgrading.done():
             name = f"during-{time.monotonic_ns()}"
             try:
@@ -305,18 +221,6 @@ def test_an_upgrade_adds_a_field_and_loses_nothing(
 def _bundle(kubectl: Kubectl) -> str:
     [webhook] = kubectl.get("validatingwebhookconfiguration", RELEASE)["webhooks"]
     return str(webhook["clientConfig"]["caBundle"])
-
-
-def _with_a_new_field(folder: Path) -> Path:
-    chart = folder / "chart"
-    shutil.copytree(CHART, chart)
-    file = chart / "files" / "crds" / "testexecutions.yaml"
-    definition = yaml.safe_load(file.read_text())
-    [version] = definition["spec"]["versions"]
-    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    spec["properties"]["novelty"] = {"type": "string"}
-    file.write_text(yaml.safe_dump(definition))
-    return chart
 
 
 def test_an_uninstallation_keeps_the_users_objects_and_nothing_else(
