@@ -507,6 +507,10 @@ class ExecutionQueueStatus(Model):
     queued: int | None = None
     queued_capacity: int | None = None
     usage: Usage | None = None
+    slot_seconds: float | None = Field(
+        default=None,
+        description="How long executions lately held their slot, on average; estimates rest on it.",
+    )
     upcoming: Annotated[list[UpcomingEntry], Field(max_length=10)] | None = None
     conditions: Conditions | None = None
 

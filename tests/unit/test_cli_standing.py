@@ -28,11 +28,6 @@ def running(name: str, since: float = -10, **rest: Any) -> TestExecution:
     return execution(name=name, uid=f"uid-{name}", status=status, **rest)
 
 
-def ended(name: str, took: float, phase: str = "Passed") -> TestExecution:
-    status = {"phase": phase, "startedAt": when(-100 - took), "completedAt": when(-100)}
-    return execution(name=name, uid=f"uid-{name}", status=status)
-
-
 def view(*executions: TestExecution, at: ExecutionQueue | None = None, **rest: Any) -> View:
     queues = {"default": queue() if at is None else at}
     return View(queues=queues, executions=list(executions), **rest)
@@ -55,24 +50,23 @@ def test_the_line_is_told_in_the_order_of_the_operator() -> None:
     assert [each.metadata.name for each in lineup(seen, "default", NOW).running] == ["runs"]
 
 
-def test_the_start_is_estimated_by_what_the_latest_ones_took() -> None:
+def test_the_start_is_estimated_by_what_the_queue_s_status_has_measured() -> None:
     seen = view(
-        running("runs", -10), waiting("a", 1), waiting("b", 2), ended("x", 20), ended("y", 40),
-        ended("z", 9999, "Cancelled"),
-    )  # fmt: skip
+        running("runs", -10), waiting("a", 1), waiting("b", 2), at=queue({"slotSeconds": 30})
+    )
     starts = [standing.starts_in for _, standing in lineup(seen, "default", NOW).waiting]
     assert starts == [20, 50]
     message = standings(seen, NOW)["uid-a"].message
     assert message == 'It waits for its turn in queue "default". Position 1, starts in about 20s.'
 
 
-def test_without_any_result_nothing_is_estimated() -> None:
+def test_before_anything_was_measured_nothing_is_estimated() -> None:
     [(_, standing)] = lineup(view(waiting("a")), "default", NOW).waiting
     assert standing.starts_in is None
 
 
 def test_on_a_held_queue_nothing_is_estimated_and_the_reason_is_the_queue() -> None:
-    seen = view(waiting("a"), ended("x", 20), at=queue(stopPolicy="Hold"))
+    seen = view(waiting("a"), at=queue({"slotSeconds": 30}, stopPolicy="Hold"))
     [(_, standing)] = lineup(seen, "default", NOW).waiting
     assert (standing.reason, standing.position) == (Reason.QUEUE_HELD, 1)
     assert standing.starts_in is None

@@ -233,7 +233,7 @@ def test_a_summary_counts_every_test_once() -> None:
 
 def test_a_queue_tells_its_counts_and_who_is_next() -> None:
     upcoming = [Entry("u1", "a", "one", 0, when(0), 1), Entry("u2", "b", "two", 0, when(0), 2)]
-    status = queue_status(queue(), Stats(5, 5, 2, 50), upcoming, NOW)
+    status = queue_status(queue(), Stats(5, 5, 2, 50), 42.5, upcoming, NOW)
     assert conditions(status) == {"Ready": "True", "Saturated": "False"}
     del status["conditions"]
     assert status == {
@@ -243,6 +243,7 @@ def test_a_queue_tells_its_counts_and_who_is_next() -> None:
         "queued": 2,
         "queuedCapacity": 50,
         "usage": {"running": "5/5", "queued": "2/50"},
+        "slotSeconds": 42.5,
         "upcoming": [
             {"namespace": "a", "name": "one", "position": 1},
             {"namespace": "b", "name": "two", "position": 2},
@@ -260,13 +261,15 @@ def test_a_queue_tells_its_counts_and_who_is_next() -> None:
     ],
 )
 def test_a_queue_is_saturated_when_it_would_refuse(figures: Stats, saturated: str) -> None:
-    assert conditions(queue_status(queue(), figures, [], NOW))["Saturated"] == saturated
+    assert conditions(queue_status(queue(), figures, None, [], NOW))["Saturated"] == saturated
 
 
 def test_a_held_queue_with_free_slots_is_saturated_when_its_places_are_taken() -> None:
     held, full = queue(stopPolicy="Hold"), Stats(0, 5, 50, 50)
-    assert conditions(queue_status(held, full, [], NOW))["Saturated"] == "True"
-    assert conditions(queue_status(held, Stats(0, 5, 49, 50), [], NOW))["Saturated"] == "False"
+    assert conditions(queue_status(held, full, None, [], NOW))["Saturated"] == "True"
+    assert (
+        conditions(queue_status(held, Stats(0, 5, 49, 50), None, [], NOW))["Saturated"] == "False"
+    )
 
 
 @pytest.mark.parametrize(
@@ -274,13 +277,18 @@ def test_a_held_queue_with_free_slots_is_saturated_when_its_places_are_taken() -
     [("None", "True", "Open"), ("Hold", "False", "Hold"), ("Closed", "False", "Closed")],
 )
 def test_a_queue_is_ready_while_nothing_stops_it(policy: str, ready: str, reason: str) -> None:
-    status = queue_status(queue(stopPolicy=policy), Stats(0, 5, 0, 50), [], NOW)
+    status = queue_status(queue(stopPolicy=policy), Stats(0, 5, 0, 50), None, [], NOW)
     [condition] = [c for c in status["conditions"] if c["type"] == "Ready"]
     assert (condition["status"], condition["reason"]) == (ready, reason)
 
 
+def test_what_is_not_known_any_more_is_removed() -> None:
+    """In a merge patch, what is left out would stay."""
+    assert queue_status(queue(), Stats(0, 5, 0, 50), None, [], NOW)["slotSeconds"] is None
+
+
 def test_an_emptied_queue_tells_that_nobody_is_next() -> None:
-    assert queue_status(queue(), Stats(0, 5, 0, 50), [], NOW)["upcoming"] == []
+    assert queue_status(queue(), Stats(0, 5, 0, 50), None, [], NOW)["upcoming"] == []
 
 
 # What may follow ---------------------------------------------------------------------------------

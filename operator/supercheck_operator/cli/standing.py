@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from statistics import mean
 from typing import Final
 
 from supercheck_operator.cli import durations
@@ -18,7 +17,7 @@ from supercheck_operator.execution.naming import attempt_of
 from supercheck_operator.queueing.line import Entry
 from supercheck_operator.queueing.queue import Queue
 from supercheck_operator.queueing.waiting import why
-from supercheck_operator.reporting.pace import Holding, estimates
+from supercheck_operator.reporting.pace import Holding, expected
 from supercheck_operator.resources import (
     LABEL_EXECUTION,
     LABEL_EXECUTION_UID,
@@ -32,7 +31,6 @@ from supercheck_operator.resources import (
 
 SHOWN: Final = 10
 """How many of a line a queue's own status has."""
-_LATEST: Final = 20
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,9 @@ def standings(view: View, now: datetime) -> dict[str, Standing]:
 
 def lineup(view: View, name: str, now: datetime) -> Lineup:
     """The queue of that name, as far as ``view`` shows it."""
-    mine = [each for each in view.executions if each.spec.queue == name]
-    active = [each for each in mine if not each.status.phase.final]
+    active = [
+        each for each in view.executions if each.spec.queue == name and not each.status.phase.final
+    ]
     resource = view.queues.get(name)
     queue = Queue(name)
     queue.resource = resource
@@ -107,8 +106,7 @@ def lineup(view: View, name: str, now: datetime) -> Lineup:
         if uid not in resting and not execution.spec.suspend:
             queue.put_waiting(Entry.of(execution))
     line = [waiting[entry.uid] for entry in queue.upcoming(queue.waiting)]
-    takes = _takes(mine, now)
-    starts = _starts(view, queue, line, found.running, takes, now)
+    starts = _starts(view, queue, line, found.running, now)
     positions = _positions(view, resource, line)
     for execution, start in zip(line, starts, strict=True):
         position = positions.get(execution.metadata.uid)
@@ -155,47 +153,24 @@ def _starts(
     queue: Queue,
     line: Sequence[TestExecution],
     running: Sequence[TestExecution],
-    takes: float | None,
     now: datetime,
 ) -> list[float | None]:
     """Seconds until each of ``line`` may start; None where nothing does, or too little is seen."""
-    spec, status = queue.spec, queue.resource.status if queue.resource else None
-    slots = status.running_capacity if status else None
-    if takes is None or spec is None or slots is None or spec.stop_policy.holds:
+    resource = queue.resource
+    slots = resource.status.running_capacity if resource else None
+    if resource is None or slots is None or not view.complete:
         return [None] * len(line)
-    if not view.complete:
-        return [None] * len(line)
-    return estimates(
+    return expected(
         [each.metadata.namespace for each in line],
         [
-            Holding(
-                each.metadata.namespace,
-                durations.between(each.status.started_at, None, now) or 0.0,
-            )
+            Holding(each.metadata.namespace, durations.moment(each.status.started_at))
             for each in running
         ],
+        resource.spec,
         slots=slots,
-        slot_seconds=takes,
-        share=spec.per_namespace.running_capacity if spec.per_namespace else None,
+        slot_seconds=resource.status.slot_seconds,
+        now=now,
     )
-
-
-def _takes(executions: Sequence[TestExecution], now: datetime) -> float | None:
-    """How many seconds the latest ones ran, on average; None if none has ended by itself."""
-    ended = [
-        each
-        for each in executions
-        if each.status.phase.final
-        and each.status.phase is not Phase.CANCELLED
-        and each.status.started_at
-        and each.status.completed_at
-    ]
-    ended.sort(key=lambda each: each.status.completed_at or "", reverse=True)
-    took = [
-        durations.between(each.status.started_at, each.status.completed_at, now) or 0.0
-        for each in ended[:_LATEST]
-    ]
-    return mean(took) if took else None
 
 
 def _waits(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -12,7 +11,7 @@ from supercheck_operator.execution.observed import format_time
 from supercheck_operator.ledger.contract import State
 from supercheck_operator.queueing.queue import Queue
 from supercheck_operator.queueing.waiting import Why, why
-from supercheck_operator.reporting.pace import Holding, estimates
+from supercheck_operator.reporting.pace import Holding, expected
 from supercheck_operator.reporting.shown import QueueWays, ShownExecution
 from supercheck_operator.reporting.status import summarize
 from supercheck_operator.resources import Ordering, Phase, StopPolicy, Summary, TestExecution
@@ -28,12 +27,10 @@ class Board:
         settings: Settings,
         *,
         now: Callable[[], datetime],
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reconciler = reconciler
         self._settings = settings
         self._now = now
-        self._monotonic = monotonic
 
     @property
     def version(self) -> int:
@@ -48,7 +45,7 @@ class Board:
         return QueueWays(
             stop_policy=(spec.stop_policy if spec else StopPolicy.NONE).value,
             ordering=(spec.ordering if spec else Ordering.FIFO).value,
-            slot_seconds=self._slot_seconds(queue),
+            slot_seconds=slot_seconds(self._reconciler, queue),
         )
 
     def namespaces(self) -> frozenset[str]:
@@ -133,31 +130,33 @@ class Board:
 
     def _starts(self, queue: Queue, line: list[str]) -> list[str | None]:
         """The estimated start of each in the line."""
-        slot_seconds = self._slot_seconds(queue.name)
-        if slot_seconds is None or queue.spec is None or queue.spec.stop_policy.holds:
+        if queue.spec is None:
             return [None] * len(line)
-        limits = self._settings.limits(queue.spec)
+        running = [run for run in self._of(queue.name) if queue.runs(run.uid)]
         now = self._now()
-        found = estimates(
+        found = expected(
             line,
-            [self._holding(run, now) for run in self._of(queue.name) if queue.runs(run.uid)],
-            slots=limits.running,
-            slot_seconds=slot_seconds,
-            share=limits.namespace_running,
+            [Holding(run.namespace, _started(run)) for run in running],
+            queue.spec,
+            slots=self._settings.limits(queue.spec).running,
+            slot_seconds=slot_seconds(self._reconciler, queue.name),
+            now=now,
         )
         return [_format(None if s is None else now + timedelta(seconds=s)) for s in found]
 
-    def _holding(self, run: Run, now: datetime) -> Holding:
-        began = self._reconciler.pace.since(run.uid)
-        if began is not None:
-            return Holding(run.namespace, self._monotonic() - began)
-        started = run.assessment.started_at if run.assessment else None
-        return Holding(run.namespace, (now - started).total_seconds() if started else 0.0)
 
-    def _slot_seconds(self, queue: str) -> float | None:
-        """Measured since the start of this process; before that, by the results that are kept."""
-        measured = self._reconciler.pace.mean(queue)
-        return self._reconciler.results.mean_seconds(queue) if measured is None else measured
+def slot_seconds(reconciler: Reconciler, queue: str) -> float | None:
+    """How long executions of ``queue`` lately held their slot, on average; None if nobody knows.
+
+    As this process has measured it; before that, by the results that are kept.
+    """
+    measured = reconciler.pace.mean(queue)
+    seconds = reconciler.results.mean_seconds(queue) if measured is None else measured
+    return None if seconds is None else round(seconds, 1)
+
+
+def _started(run: Run) -> datetime | None:
+    return run.assessment.started_at if run.assessment else None
 
 
 def _format(moment: datetime | None) -> str | None:

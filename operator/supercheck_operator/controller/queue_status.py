@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from supercheck_operator.clock import utc_now
+from supercheck_operator.controller.board import slot_seconds
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.kube import QUEUES, Kube, KubeError
 from supercheck_operator.ledger.capacity import Stats
@@ -19,6 +20,7 @@ from supercheck_operator.queueing.queue import Queue, Queues
 from supercheck_operator.reporting.figures import Figures, UnknownQueueError
 from supercheck_operator.reporting.status import queue_status
 from supercheck_operator.reporting.turns import Turns
+from supercheck_operator.resources import Raw
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +34,6 @@ _Told = tuple[int, Stats, float | None, tuple[Entry, ...]]
 
 
 class QueueStatusWriter:
-    """``slot_seconds`` tells how long executions of a queue lately held their slot."""
-
     def __init__(
         self,
         *,
@@ -52,60 +52,57 @@ class QueueStatusWriter:
         self._shown: dict[str, _Told] = {}
         """What the stored status of each queue says: most of many queues have no news."""
         self._turns = Turns()
-        self._under_way: set[str] = set()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self) -> None:
-        """For ever. Each queue has its own pace: one whose write takes long delays no other."""
+        """For ever. A write that takes long delays no other queue's."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                for queue in self._due():
-                    self._under_way.add(queue.name)
-                    tasks.create_task(self._look(queue))
-                await asyncio.sleep(min(_TICK, self._turns.next(self._monotonic()) or _TICK))
-
-    def _due(self) -> list[Queue]:
-        now = self._monotonic()
-        return [
-            queue
-            for queue in self._queues
-            if queue.resource is not None
-            and queue.name not in self._under_way
-            and self._turns.due(queue.name, _sign(queue), now)
-        ]
+                now = self._monotonic()
+                for queue in self._queues:
+                    if queue.resource is None:
+                        self._turns.forget(queue.name)
+                    elif self._turns.due(queue.name, sign := _sign(queue), now):
+                        self._turns.begins(queue.name, sign, now)
+                        tasks.create_task(self._look(queue))
+                await asyncio.sleep(min(_TICK, self._turns.next(now)))
 
     async def _look(self, queue: Queue) -> None:
+        wrote = False
         try:
             async with self._room:
-                await self._write_news(queue)
+                if (news := await self._news(queue)) is not None:
+                    wrote = True
+                    await self._write(queue, news)
         except (LedgerUnavailableError, UnknownQueueError):
-            return
+            pass  # what is not known is not written
         except KubeError as error:
             logger.warning("cannot write the status of queue %s: %s", queue.name, error)
         finally:
-            self._under_way.discard(queue.name)
+            self._turns.ends(queue.name, wrote=wrote)
 
-    async def _write_news(self, queue: Queue) -> None:
-        self._turns.looks(queue.name, _sign(queue), self._monotonic())
+    async def _news(self, queue: Queue) -> Raw | None:
+        """The status it should have, if it has another."""
         figures = await self._figures.of(queue.name)
         resource = queue.resource
         if resource is None:
-            return
-        slot_seconds = self._reconciler.slot_seconds(queue.name)
+            return None
+        takes = slot_seconds(self._reconciler, queue.name)
         upcoming = tuple(queue.upcoming(_UPCOMING))
-        told = (queue.version, figures, slot_seconds, upcoming)
+        told = (queue.version, figures, takes, upcoming)
         if self._shown.get(queue.name) == told:
-            return
-        wanted = queue_status(resource, figures, slot_seconds, upcoming, self._now())
+            return None
+        wanted = queue_status(resource, figures, takes, upcoming, self._now())
         stored = resource.status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        if wanted == stored:
-            self._shown[queue.name] = told
-            return
-        self._turns.writes(queue.name)
-        body: dict[str, Any] = {"status": wanted}
-        self._reconciler.observe_queue(
-            await self._kube.patch(QUEUES, queue.name, body, subresource="status")
-        )
+        if stored != {field: value for field, value in wanted.items() if value is not None}:
+            return wanted
+        self._shown[queue.name] = told
+        return None
+
+    async def _write(self, queue: Queue, status: Raw) -> None:
+        body = {"status": status}
+        written = await self._kube.patch(QUEUES, queue.name, body, subresource="status")
+        self._reconciler.observe_queue(written)
 
 
 def _sign(queue: Queue) -> tuple[int, int, int]:

@@ -6,7 +6,10 @@ import heapq
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
+
+from supercheck_operator.resources import ExecutionQueueSpec
 
 _REMEMBERED: Final = 20
 """So many executions are enough for a mean, and few enough to follow a change."""
@@ -29,10 +32,6 @@ class Pace:
         if began is not None:
             self._held[queue].append(now - began)
 
-    def since(self, uid: str) -> float | None:
-        """When it got its slot, if that was seen."""
-        return self._began.get(uid)
-
     def mean(self, queue: str) -> float | None:
         """Seconds; None if none was measured."""
         held = self._held.get(queue)
@@ -41,26 +40,54 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A slot that is taken: by which namespace, and for how many seconds so far."""
+    """A slot that is taken: by which namespace, and since when a container of it runs."""
 
     namespace: str
-    seconds: float
+    started_at: datetime | None
 
 
-def estimates(
+def expected(
     line: Sequence[str],
     holding: Iterable[Holding],
+    queue: ExecutionQueueSpec,
+    *,
+    slots: int,
+    slot_seconds: float | None,
+    now: datetime,
+) -> list[float | None]:
+    """In how many seconds each of ``line`` (their namespaces, in order) may start.
+
+    The one answer for everyone who shows it. It rests on nothing but what the API server shows
+    too, so the operator and whoever reads its objects come to the same. None: never as things are,
+    or nothing was measured yet.
+    """
+    if slot_seconds is None or queue.stop_policy.holds:
+        return [None] * len(line)
+    share = queue.per_namespace.running_capacity if queue.per_namespace else None
+    ends = [(_left(slot_seconds, each.started_at, now), each.namespace) for each in holding]
+    return _estimates(line, ends, slots=slots, slot_seconds=slot_seconds, share=share)
+
+
+def _left(slot_seconds: float, started_at: datetime | None, now: datetime) -> float:
+    """Who has its slot for longer than the others lately did may end any moment."""
+    held = 0.0 if started_at is None else (now - started_at).total_seconds()
+    return min(slot_seconds, max(0.0, slot_seconds - held))
+
+
+def _estimates(
+    line: Sequence[str],
+    ends: Iterable[tuple[float, str]],
     *,
     slots: int,
     slot_seconds: float,
     share: int | None = None,
 ) -> list[float | None]:
-    """In how many seconds each of ``line`` (their namespaces, in order) may start.
+    """The same, where ``ends`` has in how many seconds which namespace leaves a slot.
 
-    Everyone is taken to hold a slot as long as the others lately did; who already has it for longer
-    may end any moment. ``share`` is how many each namespace may run. None: never, as things are.
+    Everyone is taken to hold a slot for ``slot_seconds``. ``share`` is how many each namespace may
+    run.
     """
-    ends = sorted((max(0.0, slot_seconds - each.seconds), each.namespace) for each in holding)
+    ends = sorted(ends)
     if slots <= 0 or share == 0:
         return [None] * len(line)
     # Of more than there are slots (a capacity was lowered), the first to end leave none.

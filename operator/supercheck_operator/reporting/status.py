@@ -117,7 +117,11 @@ def execution_status(execution: TestExecution, assessment: Assessment, now: date
 
 
 def queue_status(
-    queue: ExecutionQueue, figures: Stats, upcoming: Iterable[Entry], now: datetime
+    queue: ExecutionQueue,
+    figures: Stats,
+    slot_seconds: float | None,
+    upcoming: Iterable[Entry],
+    now: datetime,
 ) -> Raw:
     """The whole status of a queue, for a merge patch."""
     # On hold, a free slot is no room for the next submission.
@@ -133,6 +137,7 @@ def queue_status(
             running=f"{figures.running}/{figures.running_capacity}",
             queued=f"{figures.queued}/{figures.queued_capacity}",
         ),
+        slot_seconds=slot_seconds,
         upcoming=[
             UpcomingEntry(namespace=entry.namespace, name=entry.name, position=position)
             for position, entry in enumerate(upcoming, start=1)
@@ -147,7 +152,8 @@ def queue_status(
             now,
         ),
     )
-    return status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    told: Raw = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {"slotSeconds": None} | told
 
 
 def summarize(tests: Iterable[TestStatus]) -> Summary:

@@ -15,6 +15,7 @@ class _Look:
     began: float
     sign: Hashable
     wrote: bool = False
+    over: bool = False
 
 
 class Turns:
@@ -29,22 +30,24 @@ class Turns:
     def due(self, queue: str, sign: Hashable, now: float) -> bool:
         """Whether to look at ``now`` (monotonic seconds)."""
         last = self._looks.get(queue)
-        if last is None or now >= last.began + INTERVAL:
+        if last is None:
             return True
-        return not last.wrote and sign != last.sign
+        soon = not last.wrote and sign != last.sign
+        return last.over and (soon or now >= last.began + INTERVAL)
 
-    def looks(self, queue: str, sign: Hashable, now: float) -> None:
-        """A look begins: what changes from now on is news for the next one."""
+    def begins(self, queue: str, sign: Hashable, now: float) -> None:
+        """A look: what changes from now on is news for the next one."""
         self._looks[queue] = _Look(now, sign)
 
-    def writes(self, queue: str) -> None:
-        """What the look has found is being written."""
-        self._looks[queue].wrote = True
+    def ends(self, queue: str, *, wrote: bool) -> None:
+        look = self._looks[queue]
+        look.wrote, look.over = wrote, True
 
     def forget(self, queue: str) -> None:
+        """It is deleted."""
         self._looks.pop(queue, None)
 
     def next(self, now: float) -> float:
         """Seconds from ``now`` until the first of them is due whatever its sign says."""
-        began = min((look.began for look in self._looks.values()), default=now)
-        return max(0.0, began + INTERVAL - now)
+        began = (look.began for look in self._looks.values() if look.over)
+        return max(0.0, min(began, default=now) + INTERVAL - now)

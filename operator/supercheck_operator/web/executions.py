@@ -123,7 +123,7 @@ async def live(source: Source, figures: Figures, sight: Sight) -> Live:
                 name=name,
                 stop_policy=ways.stop_policy,
                 ordering=ways.ordering,
-                slot_seconds=ways.slot_seconds and round(ways.slot_seconds, 1),
+                slot_seconds=ways.slot_seconds,
                 others=_others(sight, running, queued),
             )
             shown.queues.append(queue)
