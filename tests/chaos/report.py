@@ -1,0 +1,64 @@
+"""What a run has been through, for people."""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tests.chaos.faults import Injected
+from tests.chaos.load import Load
+from tests.chaos.rules import Judge
+
+
+@dataclass(frozen=True)
+class Report:
+    title: str
+    faults: Sequence[Injected]
+    load: Load
+    judge: Judge
+    ends: Sequence[int | None]
+    """Exit codes of replicas that have ended by themselves."""
+
+    def __str__(self) -> str:
+        judge = self.judge
+        ends = ", ".join(f"{count} {phase}" for phase, count in sorted(judge.ends.items()))
+        answers = ", ".join(f"{count} {word}" for word, count in sorted(self.load.answers.items()))
+        most = ", ".join(f"{count} in {queue}" for queue, count in sorted(judge.most_live.items()))
+        return "\n".join(
+            [
+                self.title,
+                f"executions: {len(judge.executions)} admitted; {ends}",
+                f"Jobs: {len(judge.launches)}; most at once: {most}",
+                f"submissions: {answers}",
+                f"ended by themselves: {list(self.ends)}",
+                f"violations: {len(judge.violations)}",
+                *judge.violations[:20],
+                f"{'fault':<30}{'times':>6}{'to the next admission':>26}{'next launch':>20}",
+                f"{'':<36}{'median, most (s)':>26}{'median, most (s)':>20}",
+                *self._recoveries(),
+            ]
+        )
+
+    def _recoveries(self) -> list[str]:
+        by_kind: defaultdict[str, list[Injected]] = defaultdict(list)
+        for fault in self.faults:
+            by_kind[fault.kind].append(fault)
+        return [
+            f"{kind:<30}{len(faults):>6}"
+            f"{_recovery(faults, self.judge.admissions):>26}"
+            f"{_recovery(faults, self.judge.launches):>20}"
+            for kind, faults in sorted(by_kind.items())
+        ]
+
+
+def _recovery(faults: Sequence[Injected], moments: Sequence[float]) -> str:
+    """From the end of a fault to the next of ``moments``; other faults may go on meanwhile."""
+    took = []
+    for fault in faults:
+        at = bisect.bisect_left(moments, fault.ended)
+        if at < len(moments):
+            took.append(moments[at] - fault.ended)
+    return f"{median(took):.1f}, {max(took):.1f}" if took else "-"

@@ -1,0 +1,290 @@
+"""What must hold, write by write, whatever fails: judged from the writes alone, in their order.
+
+Nothing here knows the operator: executions, queues, Jobs and pods are read as the contract names
+their fields. All is judged so that nobody's lag matters: what the operator has freed, it has freed
+after the write that freed it, so at each write it counts at least what is counted here. Only
+changes of a limit are learned late, so a limit counts as long as it may still be believed.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.chaos.etcd import Change
+
+Raw = dict[str, Any]
+
+FINAL: Final = ("Passed", "Failed", "Error", "Cancelled")
+ENDED: Final = ("Succeeded", "Failed")
+BELIEVED: Final = 60.0
+"""Seconds for which a changed limit may still be acted upon: a failover, a sweep, requests that are
+repeated until the API server is back."""
+_UID: Final = "supercheck.io/execution-uid"
+_TEST: Final = "supercheck.io/test"
+_WRITTEN_ONCE: Final = ("phase", "reason", "message", "tests", "startedAt", "completedAt")
+_MOVES: Final = {
+    "Queued": ("Queued", "Running", *FINAL),
+    "Running": ("Running", "Queued", *FINAL),
+}
+
+
+@dataclass
+class Pod:
+    test: str
+    job: str
+    phase: str = "Pending"
+    exists: bool = True
+
+    @property
+    def lives(self) -> bool:
+        return self.exists and self.phase not in ENDED
+
+
+@dataclass
+class Job:
+    test: str
+    finished: bool = False
+    pods: set[str] = field(default_factory=set)
+    """UIDs of all that it ever had."""
+
+
+@dataclass
+class Execution:
+    """What is known of one, by its UID."""
+
+    uid: str
+    raw: Raw
+    exists: bool = True
+    jobs: dict[str, Job] = field(default_factory=dict)
+    """By UID, those that exist."""
+    made: Counter[str] = field(default_factory=Counter)
+    """Jobs ever made, by test."""
+    pods: dict[str, Pod] = field(default_factory=dict)
+    """By UID, all there ever were."""
+    result: dict[str, str] = field(default_factory=dict)
+    """By test, the phase in which its latest pod ended."""
+    asked_to_end: bool = False
+    """Somebody has cancelled or deleted it."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.raw['metadata']['namespace']}/{self.raw['metadata']['name']}"
+
+    @property
+    def namespace(self) -> str:
+        found: str = self.raw["metadata"]["namespace"]
+        return found
+
+    @property
+    def queue(self) -> str:
+        found: str = self.raw["spec"]["queue"]
+        return found
+
+    @property
+    def status(self) -> Raw:
+        return self.raw.get("status") or {}
+
+    @property
+    def phase(self) -> str:
+        found: str = self.status.get("phase", "Queued")
+        return found
+
+    @property
+    def over(self) -> bool:
+        return not self.exists or self.phase in FINAL
+
+    def live_tests(self) -> set[str]:
+        """Those with a pod that has not ended, or a Job that may yet get its pod."""
+        waits = {job.test for job in self.jobs.values() if not job.finished and not job.pods}
+        return waits | {pod.test for pod in self.pods.values() if pod.lives}
+
+    @property
+    def counts(self) -> bool:
+        """Whether nobody can take it to be over, or to be resting before its next attempt."""
+        if self.live_tests():
+            return True
+        if self.over or self.raw["spec"].get("cancel"):
+            return False
+        ends = self.result.values()
+        if self.raw["spec"].get("failFast") and "Failed" in ends:
+            return False
+        return len(self.result) < len(self.raw["spec"]["tests"])
+
+
+class Judge:
+    """Is shown every change, in order; ``violations`` says what must not have been."""
+
+    def __init__(self) -> None:
+        self.executions: dict[str, Execution] = {}
+        self.violations: list[str] = []
+        self.admissions: list[float] = []
+        """When each execution was stored (monotonic)."""
+        self.launches: list[float] = []
+        """When each Job was."""
+        self.ends: Counter[str] = Counter()
+        """Executions by their final phase."""
+        self.most_live: Counter[str] = Counter()
+        """By queue, the most that lived at once."""
+        self._limits: defaultdict[str, list[tuple[float, Raw]]] = defaultdict(list)
+
+    def see(self, change: Change) -> None:
+        match change.kind:
+            case "executionqueues":
+                self._queue(change)
+            case "testexecutions":
+                self._execution(change)
+            case "jobs" | "pods":
+                labels = change.raw["metadata"].get("labels") or {}
+                execution = self.executions.get(labels.get(_UID, ""))
+                if execution is not None and change.kind == "jobs":
+                    self._job(change, execution, labels[_TEST])
+                elif execution is not None:
+                    self._pod(change, execution, labels[_TEST])
+
+    def at_rest(self) -> list[str]:
+        """Everything that is not over yet, or lives though it should not."""
+        waiting = [f"{x.name} is {x.phase}" for x in self.executions.values() if not x.over]
+        living = [f"{x.name} lives" for x in self.executions.values() if x.live_tests()]
+        return waiting + living
+
+    def _fails(self, change: Change, what: str) -> None:
+        self.violations.append(f"at {change.revision}: {what}")
+
+    # Queues --------------------------------------------------------------------------------------
+
+    def _queue(self, change: Change) -> None:
+        if change.after is not None:
+            name = change.after["metadata"]["name"]
+            self._limits[name].append((change.at, change.after["spec"]))
+
+    def _in_force(self, queue: str, now: float) -> list[Raw]:
+        """Every spec of ``queue`` that somebody may go by."""
+        specs = self._limits[queue]
+        return [
+            spec
+            for (_, spec), (until, _) in zip(specs, [*specs[1:], (now, {})], strict=True)
+            if until >= now - BELIEVED
+        ]
+
+    def _has_room(self, change: Change, queue: str, what: str, *, waiting: bool) -> None:
+        counted = [x for x in self.executions.values() if x.queue == queue]
+        counted = [x for x in counted if (x.counts if waiting else x.live_tests())]
+        specs = self._in_force(queue, change.at)
+        self._compare(change, f"{what} in {queue}", len(counted), specs, waiting=waiting)
+        if not waiting:
+            self.most_live[queue] = max(self.most_live[queue], len(counted))
+        for namespace, count in Counter(x.namespace for x in counted).items():
+            shares = [spec | spec.get("perNamespace", {}) for spec in specs]
+            where = f"{what} in {queue} of {namespace}"
+            self._compare(change, where, count, shares, waiting=waiting)
+
+    def _compare(
+        self, change: Change, what: str, count: int, specs: Iterable[Raw], *, waiting: bool
+    ) -> None:
+        room = max(
+            spec["runningCapacity"] + (spec["queuedCapacity"] if waiting else 0) for spec in specs
+        )
+        if count > room:
+            self._fails(change, f"{count} {what}, room is {room}")
+
+    # Executions ----------------------------------------------------------------------------------
+
+    def _execution(self, change: Change) -> None:
+        uid = change.raw["metadata"]["uid"]
+        if change.after is None:
+            gone = self.executions[uid]
+            gone.exists, gone.asked_to_end = False, True
+            return
+        known = self.executions.get(uid)
+        if known is None:
+            made = self.executions[uid] = Execution(uid, change.after)
+            self.admissions.append(change.at)
+            self._has_room(change, made.queue, "wait or run", waiting=True)
+            return
+        before, known.raw = known.raw, change.after
+        if known.raw["spec"].get("cancel") or "deletionTimestamp" in known.raw["metadata"]:
+            known.asked_to_end = True
+        self._moved(change, known, before.get("status") or {}, known.status)
+
+    def _moved(self, change: Change, execution: Execution, old: Raw, new: Raw) -> None:
+        was, phase = old.get("phase", "Queued"), execution.phase
+        if was in FINAL:
+            for key in _WRITTEN_ONCE:
+                if old.get(key) != new.get(key):
+                    told = f"{old.get(key)} → {new.get(key)}"
+                    self._fails(change, f"{key} of {execution.name} changed after its end: {told}")
+            return
+        if phase not in _MOVES[was]:
+            self._fails(change, f"{execution.name} went from {was} to {phase}")
+        if new.get("attempts", 0) < old.get("attempts", 0):
+            self._fails(change, f"{execution.name} has fewer attempts than before")
+        if phase in FINAL:
+            self.ends[phase] += 1
+            self._ended(change, execution, phase)
+
+    def _ended(self, change: Change, execution: Execution, phase: str) -> None:
+        """The end told is the one its pods came to."""
+        tests = {test["name"] for test in execution.raw["spec"]["tests"]}
+        passed = {test for test in tests if execution.result.get(test) == "Succeeded"}
+        true = {
+            "Passed": passed == tests,
+            "Failed": "Failed" in execution.result.values(),
+            "Cancelled": execution.asked_to_end,
+        }
+        if not true.get(phase, False):
+            told = f"{phase}, {execution.status.get('reason')}: {execution.status.get('message')}"
+            self._fails(change, f"{execution.name} is {told}, its pods {execution.result}")
+        if execution.live_tests() and phase != "Cancelled":  # that is said before its pods are gone
+            self._fails(change, f"{execution.name} is {phase} while it lives")
+
+    # Jobs and pods -------------------------------------------------------------------------------
+
+    def _job(self, change: Change, execution: Execution, test: str) -> None:
+        metadata = change.raw["metadata"]
+        uid = metadata["uid"]
+        if change.after is None:
+            execution.jobs.pop(uid, None)
+            return
+        if change.before is None:
+            self._launched(change, execution, test, uid)
+        conditions = (change.after.get("status") or {}).get("conditions") or []
+        execution.jobs[uid].finished = any(
+            each["type"] in ("Complete", "Failed") and each["status"] == "True"
+            for each in conditions
+        )
+
+    def _launched(self, change: Change, execution: Execution, test: str, uid: str) -> None:
+        self.launches.append(change.at)
+        what = f"{test} of {execution.name}"
+        if test in execution.live_tests():
+            self._fails(change, f"{what} gets a Job while another, or a pod of it, lives")
+        if execution.exists and execution.phase in FINAL:
+            self._fails(change, f"{what} gets a Job after its end")
+        execution.made[test] += 1
+        limit = (execution.raw["spec"].get("retry") or {}).get("limit", 0)
+        if execution.made[test] > 1 + limit:
+            self._fails(change, f"{what} gets its Job no. {execution.made[test]}, retries: {limit}")
+        if execution.result.pop(test, None) == "Succeeded":
+            self._fails(change, f"{what} runs again although it has passed")
+        execution.jobs[uid] = Job(test)
+        self._has_room(change, execution.queue, "live", waiting=False)
+
+    def _pod(self, change: Change, execution: Execution, test: str) -> None:
+        uid = change.raw["metadata"]["uid"]
+        if change.after is None:
+            execution.pods[uid].exists = False
+            return
+        if uid not in execution.pods:
+            job = change.after["metadata"]["ownerReferences"][0]["uid"]
+            execution.pods[uid] = Pod(test, job)
+            if job in execution.jobs:
+                execution.jobs[job].pods.add(uid)
+                if len(execution.jobs[job].pods) > 1:
+                    self._fails(change, f"{test} of {execution.name} has two pods of one Job")
+        pod = execution.pods[uid]
+        pod.phase = change.after["status"].get("phase", "Pending")
+        if pod.phase in ENDED:
+            execution.result[test] = pod.phase
