@@ -193,8 +193,8 @@ KINDS: Final = {
     "Redis paused": Kind("redis", 0.5, 4, _redis_paused),
     "Redis frozen": Kind("redis", 0.5, 6, _redis_frozen),
 }
-_GAPS: Final = {"replicas": (8, 20), "ways": (8, 25), "webhook": (8, 25), "redis": (4, 15)}
-_GAP: Final = (12, 30)
+_GAPS: Final = {"replicas": (10, 25), "ways": (12, 30), "webhook": (15, 35), "redis": (6, 20)}
+_GAP: Final = (15, 35)
 """Seconds of peace in a lane between two faults."""
 
 

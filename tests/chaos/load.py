@@ -27,7 +27,7 @@ QUEUES: Final[dict[str, Raw]] = {
 in ``steady`` only, and what is suspended in ``moving`` only: what rests while a slot is free makes
 room for one more, and the sums would be no longer exact."""
 NAMESPACES: Final = ("chaos-a", "chaos-b")
-RATE: Final = 8.0
+RATE: Final = 10.0
 """Actions a second, in the mean."""
 _PATIENCE: Final = 45.0
 """Seconds for one request, which the API server gives up after 34."""
@@ -114,7 +114,7 @@ class Load:
             spec["suspend"] = True
             self._suspended.append((namespace, name))
         self._made.append((namespace, name))
-        lasts = f"{random.randint(100, 1500)}ms"
+        lasts = f"{random.randint(50, 900)}ms"
         body = execution(name, runs_for=lasts, annotations=annotations, **spec)
         return _Action("submit", namespace, name, body)
 

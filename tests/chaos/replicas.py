@@ -87,6 +87,11 @@ class Replica:
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGCONT)
 
+    @property
+    def crashes(self) -> int:
+        """How often it has ended by an error of its own; that it ends without its Lease is right."""
+        return self.operator.log.count("ended by an error")
+
     async def stats(self, queue: str, token: str) -> tuple[int, ...] | None:
         """running, running capacity, queued, queued capacity; None if it cannot tell."""
         headers = {"Authorization": f"Bearer {token}"}

@@ -46,6 +46,7 @@ async def test_never_one_too_many_never_one_lost(
             for replica in scene.replicas:
                 sys.stdout.write(f"--- a replica's log ---\n{replica.operator.log[-20000:]}\n")
         assert not scene.observer.judge.violations, report
+        assert not any(replica.crashes for replica in scene.replicas), report
 
 
 async def _play(
