@@ -1,8 +1,8 @@
-"""The time of day, and how far it was stepped while this process runs.
+"""The time of day by which deadlines are kept: the API server's.
 
-Deadlines are computed from times that the cluster has stored, so they survive a restart. In between
-they are driven by a monotonic clock: when somebody sets the clock, what is already timed has
-neither more time nor less.
+Deadlines are computed from times that the cluster has stored, so they survive a restart, and mean
+its clock, not that of this machine. In between they are driven by a monotonic clock. When the
+cluster's clock is set, what is already timed has neither more time nor less.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-_NOTICEABLE: Final = timedelta(seconds=1)
-"""Less than this is how exactly two clocks are read, not a step."""
+_TOLERANCE: Final = timedelta(seconds=2)
+"""Less is how exactly two clocks agree, of which one tells whole seconds."""
+_CUT: Final = timedelta(seconds=1)
+"""By so much at most is a time earlier that is told in whole seconds."""
 
 
 def utc_now() -> datetime:
@@ -21,19 +23,39 @@ def utc_now() -> datetime:
 
 
 class Clock:
-    """``now`` and ``monotonic`` (seconds) are parameters, so that tests need not wait."""
+    """Begins with this machine's time of day, and is put right by ``heard``.
+
+    ``now`` and ``monotonic`` (seconds) are parameters, so that tests need not wait.
+    """
 
     def __init__(
         self,
         now: Callable[[], datetime] = utc_now,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.now = now
         self._monotonic = monotonic
         self._began = now() - timedelta(seconds=monotonic())
+        self._stepped = timedelta()
+        self._known = False
+
+    def now(self) -> datetime:
+        return self._began + timedelta(seconds=self._monotonic())
+
+    def heard(self, told: datetime, since: datetime) -> None:
+        """The API server told this time, in whole seconds, between ``since`` and now.
+
+        What it took to answer, or to look at the answer, is no error of the clock.
+        """
+        error = timedelta()
+        if told > self.now() + _TOLERANCE:
+            error = told + _CUT / 2 - self.now()
+        elif told + _CUT < since - _TOLERANCE:
+            error = told + _CUT / 2 - since
+        self._began += error
+        if self._known:  # by the first time it tells, nothing has been timed
+            self._stepped += error
+        self._known = True
 
     def stepped(self) -> timedelta:
-        """How far the time of day is ahead of where it would be had nobody set it."""
-        steady = self._began + timedelta(seconds=self._monotonic())
-        step = self.now() - steady
-        return step if abs(step) >= _NOTICEABLE else timedelta()
+        """How far the cluster's clock was set since it was first heard of."""
+        return self._stepped

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlencode
@@ -19,6 +21,7 @@ import aiohttp
 import yaml
 from kubernetes.aio import client, config
 
+from supercheck_operator.clock import Clock
 from supercheck_operator.resources import GROUP, VERSION, Raw
 
 REQUEST_TIMEOUT: Final = 10.0
@@ -184,6 +187,8 @@ class Kube:
         self._api.user_agent = user_agent
         self._on_write = on_write
         self._write_timeout = write_timeout
+        self.clock = Clock()
+        """The API server's, as its answers tell."""
         self.writing = 0
         """Requests under way that may change something."""
 
@@ -359,6 +364,7 @@ class Kube:
             timeout = min(timeout, self._write_timeout)
             query = {**(query or {}), "timeout": f"{timeout:g}s"}
         self.writing += writes
+        sent_at = self.clock.now()
         try:
             async with _transport_errors(method, url):
                 response = await self._api.rest_client.request(
@@ -368,6 +374,7 @@ class Kube:
                     body=body,
                     _request_timeout=aiohttp.ClientTimeout(total=timeout),
                 )
+                self._hear(response.headers, sent_at)
                 content = await response.read()
         finally:
             self.writing -= writes
@@ -375,6 +382,11 @@ class Kube:
             raise _refusal(response.status, content, response.headers)
         parsed: Raw = json.loads(content)
         return parsed
+
+    def _hear(self, headers: Mapping[str, str], sent_at: datetime) -> None:
+        """A proxy in between may leave the time out, or tell something else."""
+        with suppress(KeyError, ValueError, TypeError):
+            self.clock.heard(parsedate_to_datetime(headers["Date"]), sent_at)
 
     @asynccontextmanager
     async def _stream(

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from supercheck_operator.clock import Clock
 from supercheck_operator.execution.observed import format_time
 from supercheck_operator.kube import (
     AlreadyExistsError,
@@ -137,7 +138,11 @@ class Client:
     """Stands for ``Kube`` in one life of the operator; what it has sent may outlive it."""
 
     def __init__(
-        self, api: Api, on_landing: Callable[[str, str], None], noise: random.Random
+        self,
+        api: Api,
+        on_landing: Callable[[str, str], None],
+        noise: random.Random,
+        now: Callable[[], datetime],
     ) -> None:
         self.weather = Weather()
         self.outage = False
@@ -148,6 +153,7 @@ class Client:
         self._loop = api.loop
         self._noise = noise
         self._on_landing = on_landing
+        self.clock = Clock(now, api.loop.time)
 
     async def get(self, resource: Resource, name: str, namespace: str = "") -> Raw:
         return await self._ask("get", resource, partial(self._get, resource, (namespace, name)))
@@ -246,8 +252,11 @@ class Client:
         self.requests += 1
         fault, lands = self._fault(verb)
         there, back = self._latency(), self._latency() if self._noise.random() < 0.5 else 0.0
+        sent_at, told = self.clock.now(), self._api.now()
 
         def landed() -> None:
+            nonlocal told
+            told = self._api.now()
             error: KubeError | None = None
             result: T | None = None
             self._api.late = lands is _Landing.LATER
@@ -265,6 +274,7 @@ class Client:
         def answered(result: Any, error: KubeError | None) -> None:
             if answer.done() or not self.alive:
                 return
+            self._hear(error, told, sent_at)
             if error is not None:
                 answer.set_exception(error)
             else:
@@ -280,6 +290,10 @@ class Client:
             return await answer
         finally:
             self.in_flight -= 1
+
+    def _hear(self, error: KubeError | None, told: datetime, sent_at: datetime) -> None:
+        if not isinstance(error, UnreachableError):
+            self.clock.heard(told.replace(microsecond=0), sent_at)
 
     def _fault(self, verb: str) -> tuple[KubeError | None, _Landing]:
         """What is answered instead of the truth, and whether the request is carried out."""

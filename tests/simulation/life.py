@@ -7,14 +7,13 @@ import random
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, cast
 
 from tests.simulation.api import Api, Client, Weather
 from tests.simulation.cluster import EXECUTIONS, JOBS, PODS, QUEUES
 
 from supercheck_operator.admission.admitter import Admitter
-from supercheck_operator.clock import Clock
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
 from supercheck_operator.controller.world import Kind
@@ -37,7 +36,6 @@ class Life:
         client: Client,
         settings: Settings,
         noise: random.Random,
-        now: Callable[[], datetime],
         fail: Callable[[str], None],
     ) -> None:
         self.client = client
@@ -65,7 +63,6 @@ class Life:
             settings=settings,
             metrics=self.metrics,
             spawn=self._spawn,
-            clock=Clock(now, api.loop.time),
         )
         self.sweeper = Sweeper(
             kube=kube,
@@ -74,7 +71,7 @@ class Life:
             metrics=self.metrics,
             interval=settings.sweep_seconds,
             job_ttl=timedelta(seconds=settings.job_ttl_seconds),
-            now=now,
+            now=client.clock.now,
         )
         self._spawn(self._start())
 

@@ -35,6 +35,8 @@ _TRIES: Final = 20
 _LONGEST_RESTART: Final = 5.0
 _JUMPS: Final = (5, -5, 20, -20, 100, -100, 3600, -3600)
 """Seconds by which a clock is set."""
+_FOUND_WITHIN: Final = timedelta(seconds=3)
+"""How exactly the operator knows the time of the API server where its own is another."""
 _TOLD_ELSEWHERE: Final = ("template", "summary", "progress", "observedGeneration")
 _LIMIT: Final = 1500.0
 """Seconds in which everything comes to its end once nothing interferes any more."""
@@ -61,8 +63,7 @@ class Simulation:
         self.truth = Truth(self.api, self.cluster, blindness=self._blindness, fail=self.fail)
         self.api.listeners.append(self._traced)
         self.skew = timedelta()
-        """How far the operator's clock is ahead of everybody else's."""
-        self.skewed = False
+        """How far the clock of the operator's machine is ahead of everybody else's."""
         self.jumped = 0.0
         self.blind = 0.0
         """Seconds in which the operator could neither ask nor watch."""
@@ -129,9 +130,9 @@ class Simulation:
         if self.life is not None and self.life.alive:
             return
         self.truth.restarted()
-        client = Client(self.api, self._landed, self.noise)
+        client = Client(self.api, self._landed, self.noise, self._operators_now)
         client.weather = self.story.weather
-        self.life = Life(self.api, client, SETTINGS, self.noise, self._operators_now, self.fail)
+        self.life = Life(self.api, client, SETTINGS, self.noise, self.fail)
         self.life.weather = self.story.weather
         self._note("the operator starts")
 
@@ -289,13 +290,13 @@ class Simulation:
 
     def _jump(self, event: Event) -> None:
         seconds = _JUMPS[event.number % len(_JUMPS)]
-        self.jumped += abs(seconds)
-        self.truth.clock_error += timedelta(seconds=abs(seconds))
         if event.whom % 2:
+            self.jumped += abs(seconds)
+            self.truth.clock_error += timedelta(seconds=abs(seconds))
             self.api.clock += timedelta(seconds=seconds)
         else:
             self.skew += timedelta(seconds=seconds)
-            self.skewed = True
+            self.truth.clock_error = max(self.truth.clock_error, _FOUND_WITHIN)
 
     # The end -------------------------------------------------------------------------------------
 
@@ -386,7 +387,7 @@ class Simulation:
         fields = dict(plan.spec)
         if len(plan.tests) > 1 or uid in self.touched:
             return
-        if self.skewed or (self.jumped and self.kills):
+        if self.jumped and self.kills:
             return  # times are compared that have nothing to do with each other
         if raw["spec"]["queue"] in self.drained:
             return

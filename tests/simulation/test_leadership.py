@@ -64,7 +64,7 @@ class Candidate:
 
     def start(self) -> None:
         self.lives += 1
-        self.client = Client(self.api, lambda _verb, _what: None, self.noise)
+        self.client = Client(self.api, lambda _verb, _what: None, self.noise, self.api.now)
         self.client.weather = Weather(failing=self.failing)
         self.leadership = Leadership(
             kube=self.client,  # type: ignore[arg-type]  # it stands for Kube

@@ -25,7 +25,7 @@ from supercheck_operator.execution.assess import Assessment, assess
 from supercheck_operator.execution.evidence import Defaults, Evidence, alive
 from supercheck_operator.execution.observed import Job, Pod, format_time
 from supercheck_operator.execution.verdict import Delay, Verdict
-from supercheck_operator.resources import Phase, Reason, TestExecution
+from supercheck_operator.resources import Phase, Reason, TestExecution, TestStatus
 
 DEFAULTS = Defaults(timeout=timedelta(seconds=900), max_concurrent_tests=2)
 
@@ -46,7 +46,8 @@ def judge(
         "jobs": {each.id.test: each for each in jobs},
         "pods": {each.id.test: each for each in pods},
     }
-    return assess(Evidence(**known | evidence))
+    known |= evidence
+    return assess(Evidence(**{"confirmed": known["now"]} | known))
 
 
 def outcome(assessment: Assessment) -> tuple[Phase, str | None]:
@@ -675,6 +676,48 @@ def test_a_sidecar_that_starts_first_is_nothing_to_wait_for() -> None:
     waiting = {"waiting": {"reason": "ImagePullBackOff", "message": "no"}}
     seen = of_pod(pod(state=waiting, init=native, initContainerStatuses=running))
     assert (seen.reason, seen.trouble) == (Reason.STARTING, Reason.IMAGE_PULL_FAILED)
+
+
+# Doubts ------------------------------------------------------------------------------------------
+
+
+def test_time_is_not_up_by_what_was_known_before() -> None:
+    """Its pod may have ended in time, unseen: that is asked first."""
+    run = execution(timeoutSeconds=60, startTimeoutSeconds=31)
+    for seen, late in (
+        ((job(), running_pod(since=0)), 60),
+        ((job(),), 31),
+        ((job(), pod()), 31),
+    ):
+        jobs = tuple(each for each in seen if isinstance(each, Job))
+        pods = tuple(each for each in seen if isinstance(each, Pod))
+        for confirmed in (None, at(-1)):
+            known: Any = {"jobs": jobs, "pods": pods, "now": at(late), "confirmed": confirmed}
+            unsure = judge(run, **known)
+            assert (unsure.phase, unsure.doubtful, unsure.look_again) == (Phase.RUNNING, True, None)
+        sure = judge(run, jobs=jobs, pods=pods, now=at(late))
+        assert (sure.phase, sure.doubtful) == (Phase.ERROR, False)
+
+
+def test_the_time_of_one_test_is_up_only_by_what_is_seen_then() -> None:
+    run = execution({"name": "login", "image": "i", "timeoutSeconds": 20})
+    seen: Any = {"jobs": (job(),), "pods": (running_pod(since=0),), "now": at(21)}
+    assert judge(run, **seen, confirmed=at(19)).doubtful
+    assert outcome(judge(run, **seen, confirmed=at(20))) == (Phase.FAILED, Reason.TEST_TIMEOUT)
+
+
+def test_a_result_that_was_sent_stands() -> None:
+    sent = TestStatus.model_validate({"name": "login", "phase": "Error", "reason": "StartTimeout"})
+    later = of_pod(ended_pod(code=0), sent={"login": sent})
+    assert later.tests == (sent,)
+
+
+def test_a_pod_that_is_gone_had_started() -> None:
+    """After a restart only the Job is left, which is about to say how it ended."""
+    status = stored(("login", "Running"))
+    status["tests"][0]["startedAt"] = when(-100)
+    known = judge(execution(status=status, startTimeoutSeconds=5), jobs=(job(),), now=at(50))
+    assert (known.phase, known.tests[0].reason, known.trouble) == (Phase.RUNNING, None, None)
 
 
 # What only others know ---------------------------------------------------------------------------

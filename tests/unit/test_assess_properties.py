@@ -114,6 +114,7 @@ def evidences(draw: st.DrawFn, of: TestExecution | None = None) -> Evidence:
         pods={test: draw(pods(test)) for test in draw(some)},
         launching={test: draw(delays) for test in draw(some)},
         refused={test: refusal for test in draw(some) if draw(st.booleans())},
+        confirmed=draw(st.none() | st.integers(0, 60).map(at)),
         drained=draw(st.sampled_from([False, False, True])),
     )
 

@@ -22,7 +22,7 @@ from supercheck_operator.execution.assess import Assessment, assess
 from supercheck_operator.execution.attempts import attempt_of_status, backoff, rests_until
 from supercheck_operator.execution.evidence import Defaults, Evidence
 from supercheck_operator.execution.observed import Job, Pod
-from supercheck_operator.execution.verdict import Verdict
+from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.reporting.status import due, ends, execution_status
 from supercheck_operator.resources import (
     Phase,
@@ -46,7 +46,8 @@ def judge(run: TestExecution, *seen: Job | Pod, **evidence: Any) -> Assessment:
         "jobs": {each.id.test: each for each in seen if isinstance(each, Job)},
         "pods": {each.id.test: each for each in seen if isinstance(each, Pod)},
     }
-    return assess(Evidence(**known | evidence))
+    known |= evidence
+    return assess(Evidence(**{"confirmed": known["now"]} | known))
 
 
 def written(run: TestExecution, assessment: Assessment) -> TestExecution:
@@ -99,6 +100,15 @@ def test_a_failed_attempt_goes_back_to_the_queue_and_says_so() -> None:
 def test_only_what_is_said_is_tried_again(on: list[str], code: int, again: bool) -> None:
     run = execution(retry={"limit": 1, "on": on})
     assert (judge(run, job(), ended_pod(code=code)).reason == Reason.RETRYING) is again
+
+
+def test_the_time_of_the_next_attempt_does_not_begin_with_that_of_the_one_before() -> None:
+    """Not even while its Job is still being asked for."""
+    run = failed_once(until=-1)
+    trouble = Delay(Reason.INTERNAL, "The API server does not answer.")
+    hindered = judge(run, launching={"login": trouble}, now=at(10_000))
+    assert (hindered.phase, hindered.reason) == (Phase.RUNNING, Reason.STARTING)
+    assert hindered.started_at is None
 
 
 def test_on_may_be_written_as_yaml_reads_it_without_quotes() -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import kopf
 
@@ -67,7 +67,9 @@ class Controller:
             metrics=metrics,
             interval=settings.sweep_seconds,
             job_ttl=timedelta(seconds=settings.job_ttl_seconds),
+            now=kube.clock.now,
         )
+        self._leading: list[asyncio.Task[None]] = []
         self._writer = QueueStatusWriter(kube=kube, reconciler=self.reconciler, figures=figures)
 
     async def see(self) -> None:
@@ -83,18 +85,25 @@ class Controller:
         gc.collect()
         gc.freeze()
 
-    async def lead(self, led: Callable[[], None]) -> None:
-        """Act, as soon as this process leads, which ``led`` is told; raises LeadershipLostError."""
+    def lead(self, led: Callable[[], None]) -> None:
+        """Act, as soon as this process leads, which ``led`` is told."""
+        self._spawn(self._lead(led))
+
+    async def _lead(self, led: Callable[[], None]) -> None:
         if self._leadership is not None:
             await self._leadership.acquire()
             self.reconciler.take_over()
-            self._tasks.create_task(self._leadership.keep())
+            self._spawn(self._leadership.keep())
             await self.see()
         self._metrics.leader.set(1)
         if isinstance(self._ledger, BufferedLedger):
-            self._tasks.create_task(self._ledger.run(self._sweeper.soon))
-        self._tasks.create_task(self._writer.run())
+            self._spawn(self._ledger.run(self._sweeper.soon))
+        self._spawn(self._writer.run())
         led()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """A task of who leads; its failure ends the process."""
+        self._leading.append(self._tasks.create_task(work))
 
     async def watch(self, ready: asyncio.Event) -> None:
         """Follow every change; ends only by a signal that Kopf has caught."""
@@ -110,10 +119,17 @@ class Controller:
             ready_flag=ready,
         )
 
-    async def drain(self) -> None:
-        """Begin nothing more, and let what was sent land."""
+    async def step_down(self) -> None:
+        """Begin nothing more, let what was sent land, then another one lead; see and count on."""
+        self.reconciler.leads = False
         self.reconciler.hold()
+        for task in self._leading:
+            task.cancel()
         with suppress(TimeoutError):
             async with asyncio.timeout(_IN_FLIGHT):
                 while self._kube.writing:  # noqa: ASYNC110 - a count, for a moment
                     await asyncio.sleep(0.01)
+        await asyncio.gather(*self._leading, return_exceptions=True)
+        self._metrics.leader.set(0)
+        if self._leadership is not None:
+            await self._leadership.release()

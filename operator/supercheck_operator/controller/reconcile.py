@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from supercheck_operator.clock import Clock
 from supercheck_operator.controller.explain import Explainer
 from supercheck_operator.controller.world import Kind, Run, World
 from supercheck_operator.execution.assess import Assessment, assess
@@ -75,7 +74,6 @@ class Reconciler:
         settings: Settings,
         metrics: Metrics,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
-        clock: Clock | None = None,
         leads: bool = True,
     ) -> None:
         self.leads = leads
@@ -94,7 +92,7 @@ class Reconciler:
         self._settings = settings
         self._metrics = metrics
         self._spawn = spawn
-        self._clock = clock or Clock()
+        self._clock = kube.clock
         self._now = self._clock.now
         self._defaults = Defaults(settings.execution_timeout, settings.max_concurrent_tests)
         self._dirty: defaultdict[str, set[str]] = defaultdict(set)
@@ -242,7 +240,7 @@ class Reconciler:
         await self._settle(queue, run)
         if not self.leads:
             return
-        if run.proving:
+        if run.proving or (assessment is not None and assessment.doubtful):
             self._once(f"prove {run.uid}", partial(self._prove, run))
         for test in assessment.launch if assessment else ():
             run.launching[test] = None
@@ -404,18 +402,25 @@ class Reconciler:
             await asyncio.sleep(_RETRY_DELAY)
 
     async def _prove(self, run: Run) -> None:
-        """Whether a pod exists of a Job that vanished before any was seen: ask, do not guess."""
+        """What exists of ``run``: ask, do not guess.
+
+        A Job that vanished may have a pod that was never seen, and what is over in time may not
+        have been seen yet when its time is up.
+        """
+        began, labels = self._now(), f"{LABEL_EXECUTION_UID}={run.uid}"
         try:
-            pods, _ = await self._kube.list(
-                PODS, namespace=run.namespace, labels=f"{LABEL_EXECUTION_UID}={run.uid}"
-            )
+            for kind, resource in ((Kind.JOB, JOBS), (Kind.POD, PODS)):
+                found, version = await self._kube.list(
+                    resource, namespace=run.namespace, labels=labels
+                )
+                for raw in found:
+                    self.take(kind, raw)
+                self.world.missing(kind, {_uid(raw) for raw in found}, version, of=run)
         except KubeError as error:
-            logger.log(_level(error), "cannot list the pods of %s: %s", run.uid, error)
+            logger.log(_level(error), "cannot list what is of %s: %s", run.uid, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
-            for pod in pods:
-                self.take(Kind.POD, pod)
-            run.proving = False
+            run.proving, run.confirmed = False, began
         self.touch(run)
 
     def _report(self, queue: Queue, run: Run, assessment: Assessment) -> None:
@@ -458,6 +463,8 @@ class Reconciler:
         }
         if assessment.phase.final and not execution.status.phase.final:
             run.unanswered = assessment
+        if not assessment.resting:
+            run.sent |= {result.name: result for result in assessment.tests if result.phase.final}
         try:
             written = await self._kube.patch(
                 EXECUTIONS, metadata.name, body, namespace=metadata.namespace, subresource="status"
@@ -503,7 +510,8 @@ class Reconciler:
 
     async def _reread(self, run: Run, error: KubeError) -> None:
         """Somebody wrote in between: take over what is there now."""
-        assert run.execution is not None
+        if run.execution is None:
+            return
         metadata = run.execution.metadata
         try:
             newest = await self._kube.get(EXECUTIONS, metadata.name, metadata.namespace)

@@ -8,7 +8,7 @@ lists and reordered streams change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -20,7 +20,7 @@ from supercheck_operator.execution.observed import Identity, Job, Pod, parse_job
 from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
-from supercheck_operator.resources import Phase, Raw, Reason, TestExecution
+from supercheck_operator.resources import Phase, Raw, Reason, TestExecution, TestStatus
 
 
 class Kind(Enum):
@@ -50,11 +50,15 @@ class Run:
     """The last attempt that was given a slot."""
     launching: dict[str, Delay | None] = field(default_factory=dict)
     refused: dict[str, Verdict] = field(default_factory=dict)
+    sent: dict[str, TestStatus] = field(default_factory=dict)
+    """Results of this attempt that were sent to be stored; they stand."""
     told: dict[str, str] = field(default_factory=dict)
     events: set[str] = field(default_factory=set)
     """Names of the Events that were created for it."""
     proving: bool = False
     """A Job is over before any pod of it was seen: one may exist until a LIST says otherwise."""
+    confirmed: datetime | None = None
+    """When the API server was last asked what exists of it."""
     resting: bool = False
     """Its backoff is not known to be over."""
     stepped: timedelta = timedelta()
@@ -171,8 +175,10 @@ class Run:
             pods=self.pods,
             launching=self.launching,
             refused=self.refused,
+            sent=self.sent,
             told=self.told,
             proving=self.proving,
+            confirmed=self.confirmed,
             drained=drained,
             stepped=stepped,
             stepped_before=self.stepped,
@@ -215,10 +221,15 @@ class World:
                 pod = self._recognized(parse_pod(raw))
                 return self._observe_pod(replace(pod, gone=True) if deleted else pod)
 
-    def missing(self, kind: Kind, listed: Mapping[str, Raw], version: int) -> list[Run]:
-        """Take over that what a LIST of ``version`` does not show is gone; the runs concerned."""
+    def missing(
+        self, kind: Kind, listed: Container[str], version: int, of: Run | None = None
+    ) -> list[Run]:
+        """Take over that what a LIST of ``version`` does not show is gone; the runs concerned.
+
+        ``listed`` are UIDs: of everything, or of what belongs to one run.
+        """
         concerned: list[Run] = []
-        for run in list(self._runs.values()):
+        for run in [of] if of is not None else list(self._runs.values()):
             match kind:
                 case Kind.EXECUTION:
                     known = run.execution is not None and run.version <= version
@@ -271,6 +282,7 @@ class World:
             # What was thought of the time before is over with it.
             run.verdict = None
             run.refused.clear()
+            run.sent.clear()
             run.told.clear()
             run.stepped = self.stepped
             run.resting = execution.status.reason == Reason.RETRYING

@@ -8,7 +8,7 @@ nothing had happened. A final phase is never left, whatever is seen later.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from supercheck_operator.execution.attempts import announced, reset, rests_until, tried_again
@@ -43,6 +43,8 @@ class Assessment:
     """A test is over whose pod goes on: it is stopped once its result is stored."""
     unexplained: tuple[str, ...] = ()
     """Tests whose start takes its time for a reason that only Events can tell."""
+    doubtful: bool = False
+    """A deadline has passed, and what is known of the cluster may be older than that."""
     look_again: datetime | None = None
     """When time alone will change this assessment."""
 
@@ -100,7 +102,7 @@ def _started_at(evidence: Evidence, judged: Sequence[Judged]) -> datetime | None
     times += [
         each.result.started_at
         for each in judged
-        if each.result.name not in over and each.result.reason != Reason.RETRYING
+        if each.result.name not in over and each.result.phase is not Phase.QUEUED
     ]
     return min((at for text in times if (at := parse_time(text)) is not None), default=None)
 
@@ -135,7 +137,10 @@ def _early_end(
     else:
         return None
     due = evidence.deadline(since, limit, evidence.stepped_before)
-    return Verdict(reason, message) if evidence.now >= due else due
+    # That it waits is not to be learnt from the cluster.
+    waits = reason is Reason.QUEUE_TIMEOUT
+    over = evidence.now >= due if waits else evidence.over(due)
+    return Verdict(reason, message) if over else due
 
 
 def _verdict(results: Sequence[TestStatus]) -> Verdict:
@@ -195,8 +200,10 @@ def _unfinished(
     deadlines: Sequence[datetime | None],
 ) -> Assessment:
     look_again = min((at for at in deadlines if at is not None), default=None)
+    doubtful = look_again is not None and look_again <= evidence.now
+    look_again = None if doubtful else look_again
     if not evidence.started:
-        return _waiting(evidence, results, look_again)
+        return replace(_waiting(evidence, results, look_again), doubtful=doubtful)
     trouble = next((each.trouble for each in judged if each.trouble), None)
     starting = started_at is None
     message = clean(trouble.cause, evidence.tests) if trouble else None
@@ -217,6 +224,7 @@ def _unfinished(
         unexplained=tuple(
             each.result.name for each in judged if each.delay is not None and each.delay.in_events
         ),
+        doubtful=doubtful,
         look_again=look_again,
     )
 

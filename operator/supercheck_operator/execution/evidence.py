@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from supercheck_operator.execution.attempts import attempt_of_status
 from supercheck_operator.execution.observed import Job, Pod
 from supercheck_operator.execution.verdict import Delay, Verdict
-from supercheck_operator.resources import TestExecution
+from supercheck_operator.resources import TestExecution, TestStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,12 @@ class Evidence:
     """Tests whose Job the API server will never accept."""
     told: Mapping[str, str] = field(default_factory=dict)
     """Tests that do not start, with what the Events of their Job or pod say."""
+    sent: Mapping[str, TestStatus] = field(default_factory=dict)
+    """Results of this attempt that were sent to be stored, whether or not they are by now."""
     proving: bool = False
     """A Job is over whose pod was never seen: whether there is one is being asked."""
+    confirmed: datetime | None = None
+    """All that existed then has been seen."""
     drained: bool = False
     """The queue's stop policy cancels everything in it."""
     stepped: timedelta = timedelta()
@@ -78,6 +82,11 @@ class Evidence:
     def deadline(self, since: datetime, limit: timedelta, stepped: timedelta) -> datetime:
         """When ``limit`` is over after ``since``, first seen when the clock had ``stepped`` so."""
         return since + limit + self.stepped - stepped
+
+    def over(self, deadline: datetime) -> bool:
+        """Whether it has passed, and is known to have passed in vain: what was seen is newer."""
+        seen = self.confirmed is not None and self.confirmed >= deadline
+        return seen and self.now >= deadline
 
     def _seen(self) -> tuple[Job | Pod, ...]:
         return *self.jobs.values(), *self.pods.values()

@@ -45,6 +45,20 @@ class Abandoned:
 Outcome = Launched | Verdict | Abandoned
 
 
+class _Patience:
+    """With refusals that may pass: so many seconds from the first one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began: float | None = None
+
+    def is_over(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._began is None:
+            self._began = now
+        return now - self._began >= self._seconds
+
+
 class Launcher:
     """Creates Jobs. ``sleep`` is a parameter so that tests need not wait."""
 
@@ -76,8 +90,7 @@ class Launcher:
         policy, a failing webhook) is asked again for ``give_up_after`` seconds; an API server that
         does not answer, for ever: that is not the run's fault.
         """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        patience = _Patience(give_up_after)
         delay = _FIRST_DELAY
         unsure = False
         while True:
@@ -100,7 +113,7 @@ class Launcher:
                 if reason is Reason.INVALID_TEMPLATE:
                     return Verdict(reason, str(error))
                 unsure = unsure or error.status >= _SERVER_ERROR
-                if not error.busy and loop.time() - began >= give_up_after:
+                if not error.busy and patience.is_over():
                     found = await self._found(execution, test, attempt) if unsure else None
                     return found if isinstance(found, Launched) else Verdict(reason, str(error))
                 hindered(Delay(reason, f"{reason}: {error}"))

@@ -35,6 +35,7 @@ class Judged:
 
 def judge(evidence: Evidence, test: Test, stored: TestStatus) -> Judged:
     """``test`` by its own Job and pod; the execution's deadlines come later."""
+    stored = evidence.sent.get(test.name, stored)
     if stored.phase.final:
         return Judged(stored)
     if refusal := evidence.refused.get(test.name):
@@ -46,11 +47,17 @@ def judge(evidence: Evidence, test: Test, stored: TestStatus) -> Judged:
         return Judged(stored)
     if job is None:
         return _judge_nothing(evidence, stored)
+    return _judge_podless(evidence, stored, job)
+
+
+def _judge_podless(evidence: Evidence, stored: TestStatus, job: Job) -> Judged:
     if job.gone:
         return Judged(ended(evidence, begun(stored), JOB_DELETED))
     if job.finished:
         return Judged(ended(evidence, begun(stored), _of_podless_job(job)))
-    delay = why_no_pod(evidence.told.get(test.name, ""))
+    if stored.started_at is not None and stored.phase is Phase.RUNNING:
+        return Judged(stored)  # its pod is gone, and the Job will tell so
+    delay = why_no_pod(evidence.told.get(stored.name, ""))
     return _starting(evidence, begun(stored), delay, job.id.created, job.stepped)
 
 
@@ -114,7 +121,7 @@ def _judge_pod(
         return Judged(running)
     limit = timedelta(seconds=test.timeout_seconds)
     deadline = evidence.deadline(pod.started, limit, pod.stepped)
-    if evidence.now < deadline:
+    if not evidence.over(deadline):
         return Judged(running, look_again=deadline)
     message = f"The test did not end within its {test.timeout_seconds} s."
     return Judged(ended(evidence, seen, Verdict(Reason.TEST_TIMEOUT, message)))
@@ -139,7 +146,7 @@ def _starting(
 ) -> Judged:
     limit = timedelta(seconds=evidence.execution.spec.start_timeout_seconds)
     deadline = evidence.deadline(since, limit, stepped)
-    if evidence.now < deadline:
+    if not evidence.over(deadline):
         result = _running(stored, Reason.STARTING, clean(delay.cause, evidence.tests))
         return Judged(result, look_again=deadline, delay=delay)
     told = f"Not started within {limit.total_seconds():g} s. {delay.cause}"
