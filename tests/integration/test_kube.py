@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 import pytest
-from conftest import Cluster
 
+from conftest import Cluster
 from supercheck_operator.clock import Clock, utc_now
 from supercheck_operator.kube import QUEUES, Kube, NotFoundError, configuration
 
