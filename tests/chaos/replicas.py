@@ -89,7 +89,7 @@ class Replica:
 
     @property
     def crashes(self) -> int:
-        """How often it has ended by an error of its own; that it ends without its Lease is right."""
+        """How often it has ended by an error; that it ends when it lost its Lease is right."""
         return self.operator.log.count("ended by an error")
 
     async def stats(self, queue: str, token: str) -> tuple[int, ...] | None:
