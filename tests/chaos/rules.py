@@ -176,8 +176,10 @@ class Judge:
         self._compare(change, f"{what} in {queue}", len(counted), specs, waiting=waiting)
         if not waiting:
             self.most_live[queue] = max(self.most_live[queue], len(counted))
+        if not all("perNamespace" in spec for spec in specs):
+            return
         for namespace, count in Counter(x.namespace for x in counted).items():
-            shares = [spec | spec.get("perNamespace", {}) for spec in specs]
+            shares = [spec | spec["perNamespace"] for spec in specs]
             where = f"{what} in {queue} of {namespace}"
             self._compare(change, where, count, shares, waiting=waiting)
 
