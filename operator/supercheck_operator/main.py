@@ -153,19 +153,14 @@ class Operator:
         self._leadership = self._candidate(where)
         try:
             await self._until_stopped(self._run(kube))
-            await self._drain()
         finally:
-            await self._step_down()
-            for runner in reversed(self._servers):
-                await runner.cleanup()
+            if self._leadership:
+                await self._leadership.release()
+            await self._stop_serving()
             if self._redis:
                 await self._redis.close()
             for each in self._clients:
                 await each.close()
-
-    async def _step_down(self) -> None:
-        if self._leadership:
-            await self._leadership.release()
 
     async def _drain(self) -> None:
         """Answer on until everybody has heard that others do.
@@ -173,15 +168,15 @@ class Operator:
         Whoever holds a connection is asked to open another one: closed by us without a word, it
         might be closed while a submission is on its way.
         """
-        if not self._settings.drain_seconds or self._health.missing:
-            return
-        self._leaving = True
-        self._health.expect("its end")
-        self._metrics.leader.set(0)
-        await self._step_down()
-        for each in self._servers:
-            await each.shutdown()  # ends streams
-        await asyncio.sleep(self._settings.drain_seconds)
+        if self._settings.drain_seconds and not self._health.missing:
+            self._leaving = True
+            self._health.expect("its end")
+            await asyncio.sleep(self._settings.drain_seconds)
+
+    async def _stop_serving(self) -> None:
+        """What is being answered is answered to its end."""
+        while self._servers:
+            await self._servers.pop().cleanup()
 
     async def _ask_for_another_connection(
         self, _: web.Request, response: web.StreamResponse
@@ -258,7 +253,9 @@ class Operator:
             return
         logger.info("stopping")
         if self._controller:
-            await self._controller.drain()
+            await self._controller.step_down()
+        await self._drain()
+        await self._stop_serving()  # before Kopf ends, and every task with it that began after it
         working.cancel()
         with suppress(asyncio.CancelledError):
             await working
@@ -289,7 +286,7 @@ class Operator:
             self._ready(reconciler)  # to admit and to show; another one may be leading
         if "api" in self._settings.components:
             tasks.create_task(self._history.run())
-        tasks.create_task(controller.lead(partial(self._ready, reconciler)))
+        controller.lead(partial(self._ready, reconciler))
         watching = asyncio.Event()
         tasks.create_task(self._take_signals_back(watching))
         await controller.watch(watching)

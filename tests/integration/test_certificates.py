@@ -6,16 +6,21 @@ import ssl
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from conftest import NewOperator
 from harness.api import Api, Raw, Space, execution
 from harness.install import NAME, WEBHOOKS, install_definitions, install_webhook
 from harness.process import Operator
 from harness.waiting import eventually
+from supercheck_operator.admission.certificates import Certificates, issue
+from supercheck_operator.clock import utc_now
 
 LIFE = 20
 """Seconds: renewed after 13, trusted one second before it is served."""
@@ -95,13 +100,12 @@ class Stranger:
             await asyncio.sleep(0.02)
 
 
-async def test_authority_and_leaf_are_replaced_twice_and_no_creation_is_refused(
-    api: Api, space: Space, installed: Operator, secret: str
-) -> None:
-    await installed.start()
-    first = (await _kept(api, secret))["ca.crt"]
+async def _submit_until(
+    space: Space, stranger: Stranger, *, served: int
+) -> tuple[list[tuple[int, Raw]], float]:
+    """Until so many certificates have been served: every answer, and how many were asked for in a
+    second."""
     answers: list[tuple[int, Raw]] = []
-    stranger = Stranger(api, installed)
     connecting = asyncio.create_task(stranger.run())
     async with asyncio.TaskGroup() as creations:
 
@@ -110,17 +114,25 @@ async def test_authority_and_leaf_are_replaced_twice_and_no_creation_is_refused(
             answers.append(await space.try_submit(body))
 
         began, number = time.monotonic(), 0
-        while len(stranger.served) < 3:
+        while len(stranger.served) < served:
             assert not connecting.done(), connecting.exception()
             assert time.monotonic() < began + 5 * LIFE, "nothing was replaced"
             creations.create_task(create(number))
             number += 1
             await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
     connecting.cancel()
-    rate = number / (time.monotonic() - began)
+    return answers, number / (time.monotonic() - began)
+
+
+async def test_authority_and_leaf_are_replaced_twice_and_no_creation_is_refused(
+    api: Api, space: Space, installed: Operator, secret: str
+) -> None:
+    await installed.start()
+    first = (await _kept(api, secret))["ca.crt"]
+    answers, rate = await _submit_until(space, Stranger(api, installed), served=3)
     refused = [answer for answer in answers if answer[0] != 201]
     assert not refused, refused[0]
-    assert len(answers) == number > 2 * (LIFE * 2 / 3) * RATE * 0.8
+    assert len(answers) > 2 * (LIFE * 2 / 3) * RATE * 0.8
     assert rate > 0.8 * RATE
     assert first not in (await _kept(api, secret)).values()
 
@@ -170,3 +182,56 @@ async def test_what_others_do_to_secret_or_configuration_is_put_right(
         return (await space.try_submit(execution("after-all", suspend=True)))[0] == 201
 
     await eventually(admitted, "it admits again", within=10)
+
+
+def _put(folder: Path, made: Certificates) -> None:
+    """As the kubelet does it: what is in the folder leads to another one, at once."""
+    new = folder.with_name(f"{folder.name}-{time.monotonic_ns()}")
+    new.mkdir()
+    (new / "tls.crt").write_bytes(made.certificate)
+    (new / "tls.key").write_bytes(made.key)
+    link = folder.with_name(f"{folder.name}-link")
+    link.symlink_to(new)
+    link.rename(folder)
+
+
+async def test_files_of_somebody_else_are_taken_over_as_they_are_and_no_creation_is_refused(
+    definitions: None, api: Api, space: Space, new_operator: NewOperator, tmp_path: Path
+) -> None:
+    folder = tmp_path / "certificates"
+    first, second = (issue(["127.0.0.1"], utc_now()) for _ in range(2))
+    _put(folder, first)
+    operator = new_operator(
+        local=False, flags=["--webhook-certificates", str(folder)], QUEUED_CAPACITY="100000"
+    )
+    await install_webhook(api, operator.webhook_port)
+    try:
+        # What injects the authority, which cert-manager does, is done before the leaf is replaced.
+        [webhook] = (await api.get(f"{WEBHOOKS}/{NAME}"))["webhooks"]
+        trusted = base64.b64encode(first.authority + second.authority).decode()
+        webhook["clientConfig"]["caBundle"] = trusted
+        status, answer = await api.patch(f"{WEBHOOKS}/{NAME}", {"webhooks": [webhook]})
+        assert status == 200, answer
+        await operator.start()
+        stranger = Stranger(api, operator)
+
+        async def exchange() -> None:
+            _put(folder, replace(first, certificate=second.certificate))  # no pair
+
+            async def noticed() -> bool:
+                return "cannot be served" in operator.log
+
+            await eventually(noticed, "half a pair is not served", within=15)
+            _put(folder, second)
+
+        replacing = asyncio.create_task(exchange())
+        answers, _ = await _submit_until(space, stranger, served=2)
+        await replacing
+    finally:
+        await api.delete(f"{WEBHOOKS}/{NAME}")
+    refused = [answer for answer in answers if answer[0] != 201]
+    assert not refused, refused[0]
+    leaf = x509.load_pem_x509_certificate(second.certificate)
+    assert stranger.served[-1] == leaf.public_bytes(serialization.Encoding.DER)
+    expires = await operator.metric("supercheck_webhook_certificate_expires_seconds")
+    assert expires == leaf.not_valid_after_utc.timestamp()

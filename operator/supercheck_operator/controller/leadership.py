@@ -155,8 +155,14 @@ class Leadership:
         self._renewed_at = None
         if not led or seen is None or seen.holder != self.identity:
             return
+        claim = {"holderIdentity": "", "leaseDurationSeconds": 1}
         with suppress(KubeError):
-            await self._write({"holderIdentity": "", "leaseDurationSeconds": 1}, seen.version)
+            try:
+                await self._write(claim, seen.version)
+            except ConflictError:  # the last renewal landed, and its answer was not awaited
+                raw = await self._kube.get(LEASES, self._name, self._namespace)
+                if (seen := see(raw, None, 0.0)).holder == self.identity:
+                    await self._write(claim, seen.version)
 
     async def _try(self) -> bool:
         """Take the Lease or renew it; whether this process leads now."""

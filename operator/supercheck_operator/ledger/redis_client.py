@@ -41,6 +41,9 @@ class _PasswordFile(CredentialProvider):
             ) from error
         return (self._login.username, password) if self._login.username else (password,)
 
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()  # a small file in memory
+
 
 def connect(address: Address) -> Client:
     """A client that connects when it is used. Every call it retries must bear it."""
