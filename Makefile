@@ -42,11 +42,12 @@ type: install ## mypy, strict
 	$(BIN)/mypy operator tests e2e benchmarks charts
 
 .PHONY: test
-test: install ## Everything: lint, types, unit, contract, chart, integration on a real API server, e2e on a real node
+test: install ## Everything: lint, types, unit, contract, chart, integration and chaos on a real API server, e2e on a real node
 	$(MAKE) lint type
 	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term:skip-covered
 	$(BIN)/python -m pytest tests/chart
 	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest tests/chaos
 	$(BIN)/python -m pytest e2e
 
 .PHONY: test-unit
@@ -56,6 +57,14 @@ test-unit: install ## The pure decisions and the ledger contract: seconds
 .PHONY: test-integration
 test-integration: install ## On a real API server with fake nodes: minutes
 	$(BIN)/python -m pytest tests/integration
+
+.PHONY: chaos
+chaos: install ## Faults at random: SECONDS=300 of them, SEED=... to play the same again
+	CHAOS_SECONDS=$(or $(filter-out 0,$(SECONDS)),300) CHAOS_SEED=$(or $(SEED),$$RANDOM) $(BIN)/python -m pytest tests/chaos/test_chaos.py
+
+.PHONY: failover
+failover: install ## 24 leaders go, one after the other: how long nothing is launched
+	CHAOS_FAILOVERS=$(or $(FAILOVERS),24) $(BIN)/python -m pytest tests/chaos/test_failover.py
 
 .PHONY: demo
 demo: install ## Real test containers, five at a time, watched live in the terminal
