@@ -193,8 +193,8 @@ KINDS: Final = {
     "Redis paused": Kind("redis", 0.5, 4, _redis_paused),
     "Redis frozen": Kind("redis", 0.5, 6, _redis_frozen),
 }
-_GAPS: Final = {"replicas": (10, 25), "ways": (12, 30), "webhook": (15, 35), "redis": (6, 20)}
-_GAP: Final = (15, 35)
+_GAPS: Final = {"replicas": (15, 45), "redis": (10, 40)}
+_GAP: Final = (20, 60)
 """Seconds of peace in a lane between two faults."""
 
 

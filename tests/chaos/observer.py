@@ -19,6 +19,8 @@ class Observer:
         self.judge = Judge()
         self.holder = ""
         """Who leads, as the Lease says."""
+        self.leaders: list[tuple[float, str]] = []
+        """Who led from when (monotonic)."""
         self._etcd = Etcd(etcd_port)
         self._lease = lease
         self._news = asyncio.Event()
@@ -59,7 +61,10 @@ class Observer:
             if change.kind == "leases":
                 metadata = change.raw["metadata"]
                 if f"{metadata['namespace']}/{metadata['name']}" == self._lease:
-                    self.holder = (change.after or {}).get("spec", {}).get("holderIdentity") or ""
+                    holder = (change.after or {}).get("spec", {}).get("holderIdentity") or ""
+                    if holder != self.holder:
+                        self.leaders.append((change.at, holder or "nobody"))
+                    self.holder = holder
             else:
                 self.judge.see(change)
             self._news.set()

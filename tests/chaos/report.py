@@ -16,7 +16,10 @@ from tests.chaos.rules import Judge
 @dataclass(frozen=True)
 class Report:
     title: str
+    began: float
+    """Monotonic, as all times here."""
     faults: Sequence[Injected]
+    leaders: Sequence[tuple[float, str]]
     load: Load
     judge: Judge
     ends: Sequence[int | None]
@@ -41,6 +44,18 @@ class Report:
                 *self._recoveries(),
             ]
         )
+
+    def timeline(self) -> str:
+        """What happened when, by the second; to be read when something went wrong."""
+        judge = self.judge
+        moments = [
+            *((at, "admitted") for at in judge.admissions),
+            *((at, "launched") for at in judge.launches),
+            *((fault.began, f"{fault.kind} {{") for fault in self.faults),
+            *((fault.ended, f"}} {fault.kind}") for fault in self.faults),
+            *self.leaders,
+        ]
+        return "".join(f"{at - self.began:8.2f} {what}\n" for at, what in sorted(moments))
 
     def _recoveries(self) -> list[str]:
         by_kind: defaultdict[str, list[Injected]] = defaultdict(list)

@@ -9,7 +9,6 @@ changes of a limit are learned late, so a limit counts as long as it may still b
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -169,28 +168,26 @@ class Judge:
             if until >= now - BELIEVED
         ]
 
-    def _has_room(self, change: Change, queue: str, what: str, *, waiting: bool) -> None:
-        counted = [x for x in self.executions.values() if x.queue == queue]
-        counted = [x for x in counted if (x.counts if waiting else x.live_tests())]
+    def _has_room(self, change: Change, queue: str, *, admitted: bool) -> None:
+        """Among all of ``queue``, and among those of each namespace if that has a share of it."""
+        everyone = [x for x in self.executions.values() if x.queue == queue]
+        live = [x.namespace for x in everyone if x.live_tests()]
+        counted = [x.namespace for x in everyone if x.counts] if admitted else live
         specs = self._in_force(queue, change.at)
-        self._compare(change, f"{what} in {queue}", len(counted), specs, waiting=waiting)
-        if not waiting:
-            self.most_live[queue] = max(self.most_live[queue], len(counted))
-        if not all("perNamespace" in spec for spec in specs):
-            return
-        for namespace, count in Counter(x.namespace for x in counted).items():
+        if not admitted:
+            self.most_live[queue] = max(self.most_live[queue], len(live))
+        parts: list[tuple[str, int, int, list[Raw]]] = [(queue, len(counted), len(live), specs)]
+        if all("perNamespace" in spec for spec in specs):
             shares = [spec | spec["perNamespace"] for spec in specs]
-            where = f"{what} in {queue} of {namespace}"
-            self._compare(change, where, count, shares, waiting=waiting)
-
-    def _compare(
-        self, change: Change, what: str, count: int, specs: Iterable[Raw], *, waiting: bool
-    ) -> None:
-        room = max(
-            spec["runningCapacity"] + (spec["queuedCapacity"] if waiting else 0) for spec in specs
-        )
-        if count > room:
-            self._fails(change, f"{count} {what}, room is {room}")
+            parts += [
+                (f"{queue} of {namespace}", count, live.count(namespace), shares)
+                for namespace, count in Counter(counted).items()
+            ]
+        for where, count, running, limits in parts:
+            room = max(_room(spec, running, admitted=admitted) for spec in limits)
+            if count > room:
+                what = "wait or run" if admitted else "live"
+                self._fails(change, f"{count} {what} in {where}, room is {room}")
 
     # Executions ----------------------------------------------------------------------------------
 
@@ -204,7 +201,7 @@ class Judge:
         if known is None:
             made = self.executions[uid] = Execution(uid, change.after)
             self.admissions.append(change.at)
-            self._has_room(change, made.queue, "wait or run", waiting=True)
+            self._has_room(change, made.queue, admitted=True)
             return
         before, known.raw = known.raw, change.after
         if known.raw["spec"].get("cancel") or "deletionTimestamp" in known.raw["metadata"]:
@@ -272,7 +269,7 @@ class Judge:
         if execution.result.pop(test, None) == "Succeeded":
             self._fails(change, f"{what} runs again although it has passed")
         execution.jobs[uid] = Job(test)
-        self._has_room(change, execution.queue, "live", waiting=False)
+        self._has_room(change, execution.queue, admitted=False)
 
     def _pod(self, change: Change, execution: Execution, test: str) -> None:
         uid = change.raw["metadata"]["uid"]
@@ -290,3 +287,12 @@ class Judge:
         pod.phase = change.after["status"].get("phase", "Pending")
         if pod.phase in ENDED:
             execution.result[test] = pod.phase
+
+
+def _room(spec: Raw, running: int, *, admitted: bool) -> int:
+    """For how many; where a limit was lowered, more may run than it says, and as many as ever may
+    wait beside them.
+    """
+    limit: int = spec["runningCapacity"]
+    queued: int = spec["queuedCapacity"]
+    return max(limit, running) + queued if admitted else limit

@@ -35,18 +35,21 @@ async def test_never_one_too_many_never_one_lost(
     async with stage(cluster, tmp_path, ways, replicas=replicas, redis=redis) as scene:
         load = Load(scene.api, Random(f"{seed}/load"))
         injected: list[faults.Injected] = []
+        began = time.monotonic()
         try:
-            await _play(scene, load, planned, injected, seconds)
+            await _play(scene, load, planned, injected, seconds, began)
         finally:
             await scene.observer.caught_up()
             ends = [end for replica in scene.replicas for end in replica.ends]
             title = f"{replicas} replica(s), seed {seed}, {seconds:.0f} s"
-            report = str(Report(title, injected, load, scene.observer.judge, ends))
-            reports.append(report)
+            observer = scene.observer
+            made = Report(title, began, injected, observer.leaders, load, observer.judge, ends)
+            (tmp_path / "timeline").write_text(made.timeline())
+            reports.append(str(made))
             for replica in scene.replicas:
                 sys.stdout.write(f"--- a replica's log ---\n{replica.operator.log[-20000:]}\n")
-        assert not scene.observer.judge.violations, report
-        assert not any(replica.crashes for replica in scene.replicas), report
+        assert not scene.observer.judge.violations, made
+        assert not any(replica.crashes for replica in scene.replicas), made
 
 
 async def _play(
@@ -55,10 +58,11 @@ async def _play(
     planned: list[faults.Fault],
     injected: list[faults.Injected],
     seconds: float,
+    began: float,
 ) -> None:
     async with asyncio.TaskGroup() as acts:
         acts.create_task(load.run(seconds))
-        acts.create_task(faults.inject(scene, planned, injected, began=time.monotonic()))
+        acts.create_task(faults.inject(scene, planned, injected, began=began))
     await scene.all_ready()
     await load.finish()
     await scene.settle()

@@ -157,6 +157,20 @@ def test_a_lowered_limit_is_in_force_when_everybody_must_know_it() -> None:
     assert "2 live in q, room is 1" in world.told
 
 
+def test_beside_more_that_run_than_a_lowered_limit_as_many_wait_as_ever() -> None:
+    world = World()
+    world.limit(runningCapacity=3, queuedCapacity=1)
+    for name in ("a", "b", "c"):
+        world.execution(name)
+        world.runs(name, "Running")
+    world.limit(runningCapacity=1, queuedCapacity=1)
+    world.now += _MINUTES
+    world.execution("d")
+    assert world.told == ""
+    world.execution("e")
+    assert "5 wait or run in q, room is 4" in world.told
+
+
 @pytest.mark.parametrize("change", [{"phase": "Failed"}, {"status": {"message": "else"}}])
 def test_an_end_that_changes(change: Raw) -> None:
     world = World()
