@@ -59,8 +59,8 @@ test-integration: install ## On a real API server with fake nodes: minutes
 	$(BIN)/python -m pytest tests/integration
 
 .PHONY: chaos
-chaos: install ## Faults at random: SECONDS=300 of them, SEED=... to play the same again
-	CHAOS_SECONDS=$(or $(filter-out 0,$(SECONDS)),300) CHAOS_SEED=$(or $(SEED),$$RANDOM) $(BIN)/python -m pytest tests/chaos/test_chaos.py
+chaos: install ## Faults at random: SECONDS=300 of them, SEED=... again, KINDS="replica frozen,..." only
+	CHAOS_KINDS="$(KINDS)" CHAOS_SECONDS=$(or $(filter-out 0,$(SECONDS)),300) CHAOS_SEED=$(or $(SEED),$$RANDOM) $(BIN)/python -m pytest tests/chaos/test_chaos.py
 
 .PHONY: failover
 failover: install ## 24 leaders go, one after the other: how long nothing is launched

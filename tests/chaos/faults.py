@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from random import Random
@@ -198,13 +198,11 @@ _GAP: Final = (20, 60)
 """Seconds of peace in a lane between two faults."""
 
 
-def plan(random: Random, seconds: float, *, redis: bool) -> list[Fault]:
-    """Faults that begin within ``seconds``, by the time; each lane has its own."""
+def plan(random: Random, seconds: float, kinds: Collection[str]) -> list[Fault]:
+    """Faults of ``kinds`` that begin within ``seconds``, by the time; each lane has its own."""
     found: list[Fault] = []
-    for lane in sorted({kind.lane for kind in KINDS.values()}):
-        names = sorted(name for name, kind in KINDS.items() if kind.lane == lane)
-        if lane == "redis" and not redis:
-            continue
+    for lane in sorted({KINDS[name].lane for name in kinds}):
+        names = sorted(name for name in kinds if KINDS[name].lane == lane)
         at = random.uniform(1, 10)
         while at < seconds:
             name = random.choice(names)
