@@ -68,9 +68,9 @@ async def prepare(
     try:
         logger.info("Kubernetes %s at %s", await kube.version(), kube.configuration.host)
         if settings.local:
-            await _apply_definitions(kube)
+            await _apply_definitions(kube, settings)
         else:
-            await _find_definitions(kube)
+            await _find_definitions(kube, settings)
         if declared is not None:
             await declared.apply()
         if keeper is not None:
@@ -84,23 +84,24 @@ async def prepare(
         ) from error
 
 
-async def _apply_definitions(kube: Kube) -> None:
+async def _apply_definitions(kube: Kube, settings: Settings) -> None:
     for definition in crds.shipped():
         await kube.apply(CRDS, definition, manager=_FIELD_MANAGER)
     deadline = asyncio.get_running_loop().time() + _SERVED_WITHIN
     while True:
         try:
-            return await _find_definitions(kube)
+            return await _find_definitions(kube, settings)
         except StartError:
             if asyncio.get_running_loop().time() > deadline:
                 raise
         await asyncio.sleep(0.1)
 
 
-async def _find_definitions(kube: Kube) -> None:
+async def _find_definitions(kube: Kube, settings: Settings) -> None:
+    namespace = next(iter(settings.watch_namespaces), "")
     for resource in (EXECUTIONS, QUEUES):
         try:
-            await kube.probe(resource)
+            await kube.probe(resource, namespace)
         except NotFoundError as error:
             raise StartError(
                 f"The CustomResourceDefinition {resource.plural}.{resource.group} is not"

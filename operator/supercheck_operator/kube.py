@@ -217,9 +217,9 @@ class Kube:
                 return items, int(page["metadata"]["resourceVersion"])
             query["continue"] = token
 
-    async def probe(self, resource: Resource) -> None:
+    async def probe(self, resource: Resource, namespace: str = "") -> None:
         """Nothing, where ``resource`` is served; NotFoundError where it is not."""
-        await self._request("GET", resource.url(), query={"limit": "1"})
+        await self._request("GET", resource.url(namespace), query={"limit": "1"})
 
     @asynccontextmanager
     async def watch(

@@ -17,6 +17,7 @@ from supercheck_operator.resources import ExecutionQueueSpec
 Component = Literal["admission", "controller", "api"]
 COMPONENTS: Final[tuple[Component, ...]] = ("admission", "controller", "api")
 _PORT_LIMIT: Final = 65535
+_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _SHOWN: Final = 40
 """Characters of a wrong value that are shown."""
@@ -58,6 +59,7 @@ class Settings(BaseModel):
     pod_name: str = ""
     lease: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
     queues: Path | None = None
+    watch_namespaces: tuple[Annotated[str, Field(pattern=_LABEL)], ...] = ()
     http_port: Annotated[int, Field(ge=1, le=_PORT_LIMIT)] = 8080
     local: bool = False
     kubeconfig: Path | None = None
@@ -164,6 +166,7 @@ _VARIABLES: Final[dict[str, str]] = {
     "sweep_seconds": "SWEEP_SECONDS",
     "drain_seconds": "DRAIN_SECONDS",
     "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
+    "watch_namespaces": "WATCH_NAMESPACES",
     "pod_namespace": "POD_NAMESPACE",
     "pod_name": "POD_NAME",
 }
@@ -194,7 +197,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
         "retry), JOB_TTL_SECONDS (86400: Jobs, pods and logs are kept so long after the end), "
         "SWEEP_SECONDS (30), DRAIN_SECONDS (0: answer on for so long after SIGTERM), "
-        "WEBHOOK_CERTIFICATE_SECONDS (7776000), POD_NAMESPACE; for Redis: "
+        "WEBHOOK_CERTIFICATE_SECONDS (7776000), WATCH_NAMESPACES (empty: all), POD_NAMESPACE; "
+        "for Redis: "
         "REDIS_URL, or REDIS_HOST and REDIS_PORT (6379); REDIS_USERNAME, REDIS_PASSWORD or "
         "REDIS_PASSWORD_FILE; REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE; REDIS_PREFIX"
     )
@@ -211,8 +215,9 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
         if environment.get(variable, "") != ""
     }
     said |= {k: v for k, v in vars(flags).items() if k in Settings.model_fields and v is not None}
-    if isinstance(components := said.get("components"), str):
-        said["components"] = [name.strip() for name in components.split(",") if name.strip()]
+    for field in ("components", "watch_namespaces"):
+        if isinstance(several := said.get(field), str):
+            said[field] = [name.strip() for name in several.split(",") if name.strip()]
     if said.setdefault("ledger", _ledger(environment)) != "memory":
         said |= _redis(environment)
     try:

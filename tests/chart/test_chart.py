@@ -31,7 +31,7 @@ EVERYTHING: Final = (
     *("--set=redis.tls.certKey=tls.crt", "--set=redis.tls.keyKey=tls.key"),
     *("--set=ingress.enabled=true", "--set=ingress.host=queues.example.com"),
     *("--set=httpRoute.enabled=true", "--set=httpRoute.parentRefs[0].name=gateway"),
-    "--set=rbac.queueViewers[0]=testers",
+    *("--set=rbac.queueViewers[0]=testers", "--set=watchNamespaces={team-a,team-b}"),
     *("--set=queues.nightly.runningCapacity=1", "--set=image.digest=sha256:" + 64 * "a"),
 )
 CERT_MANAGER: Final = "--set=certificates.mode=certManager"
@@ -341,6 +341,7 @@ OTHER: Final = {
     "securityContext": '{"runAsUser": 1}',
     "resources": '{"limits": {"cpu": "2"}}',
     "queues": '{"other": {}}',
+    "watchNamespaces": '["team-a"]',
     "webhook.timeoutSeconds": "5",
 }
 
@@ -389,6 +390,7 @@ def test_replicas_without_redis_are_refused_with_a_sentence() -> None:
             "of no Secret: set redis.existingSecret",
         ),
         (("--set=http.port=9443",), "webhook.port and http.port must differ"),
+        (("--namespace=x", "--set=watchNamespaces={a,x}"), "watchNamespaces has x, the operator's"),
         (("--set=redis.tls.certKey=tls.crt",), "certKey and redis.tls.keyKey belong together"),
         (
             (*WITH_REDIS, "--set=drainSeconds=30"),
@@ -416,7 +418,7 @@ def test_the_webhook_stands_in_the_way_of_new_executions_only(arguments: tuple[s
     assert webhook["sideEffects"] == "NoneOnDryRun"
     assert webhook["timeoutSeconds"] <= 10
     assert "caBundle" not in json.dumps(configuration)
-    name, opt_out = webhook["namespaceSelector"]["matchExpressions"]
+    name, *_, opt_out = webhook["namespaceSelector"]["matchExpressions"]
     assert (name["operator"], name["values"]) == ("NotIn", ["kube-system", NAMESPACE])
     assert (opt_out["operator"], opt_out["key"]) == ("NotIn", "supercheck.io/admission")
     assert "testexecutions" in webhook["matchConditions"][0]["expression"]
@@ -454,6 +456,28 @@ def test_rights_are_by_name_where_they_can_be_and_no_secret_is_listed() -> None:
         if {"secrets", "validatingwebhookconfigurations"} & set(rule["resources"]):
             assert rule["verbs"] == ["get", "patch"]
             assert rule["resourceNames"]
+
+
+def test_in_chosen_namespaces_the_operator_has_its_rights_there_only_and_judges_there_only() -> (
+    None
+):
+    manifests = rendered("--set=watchNamespaces={team-a,team-b}")
+    everywhere = find(rendered(), "ClusterRole")["rules"]
+    cluster = find(manifests, "ClusterRole")["rules"]
+    of_executions = [rule for rule in everywhere if rule not in cluster]
+    assert {resource for rule in of_executions for resource in rule["resources"]} == {
+        *("testexecutions", "testexecutions/status", "jobs", "pods", "events", "configmaps"),
+    }
+    for kind in ("Role", "RoleBinding"):
+        there = {e["metadata"]["namespace"]: e for e in manifests if e["kind"] == kind}
+        assert set(there) == {NAMESPACE, "team-a", "team-b"}
+        if kind == "Role":
+            assert there["team-a"]["rules"] == there["team-b"]["rules"] == of_executions
+    [webhook] = find(manifests, "ValidatingWebhookConfiguration")["webhooks"]
+    _, watched, _ = webhook["namespaceSelector"]["matchExpressions"]
+    assert (watched["operator"], watched["values"]) == ("In", ["team-a", "team-b"])
+    said = variables("--set=watchNamespaces={team-a,team-b}")
+    assert said["WATCH_NAMESPACES"] == "team-a,team-b"
 
 
 def test_with_cert_manager_the_operator_needs_neither_secrets_nor_the_configuration() -> None:

@@ -24,6 +24,8 @@ from supercheck_operator.clock import utc_now
 
 LIFE = 20
 """Seconds: renewed after 13, trusted one second before it is served."""
+OLD = 0.5
+"""Seconds."""
 RATE = 50
 
 
@@ -82,8 +84,8 @@ async def _served(operator: Operator, bundle: bytes) -> bytes:
 
 
 class Stranger:
-    """Connects anew all the time, trusting a bundle that is half a second old, as an API server
-    does that is slow to notice."""
+    """Connects anew all the time, trusting a bundle that is OLD, as an API server does that is slow
+    to notice."""
 
     def __init__(self, api: Api, operator: Operator) -> None:
         self._api = api
@@ -91,10 +93,12 @@ class Stranger:
         self.served: list[bytes] = []
 
     async def run(self) -> None:
-        known: deque[bytes] = deque(maxlen=25)
+        known: deque[tuple[float, bytes]] = deque()
         while True:
-            known.append(await _bundle(self._api))
-            certificate = await _served(self._operator, known[0])
+            known.append((time.monotonic(), await _bundle(self._api)))
+            while len(known) > 1 and known[1][0] < time.monotonic() - OLD:
+                known.popleft()
+            certificate = await _served(self._operator, known[0][1])
             if certificate not in self.served:
                 self.served.append(certificate)
             await asyncio.sleep(0.02)

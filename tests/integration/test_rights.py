@@ -6,16 +6,19 @@ audit log says what it asked for.
 
 import asyncio
 import json
-from collections.abc import Iterator
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
+import pytest
+import pytest_asyncio
 import yaml
 
 from conftest import Cluster
 from harness.api import Api, Raw, Space, execution
 from harness.chart import RELEASE, rendered
-from harness.install import install_definitions, install_webhook
+from harness.install import WEBHOOKS, install_definitions, install_webhook
 from harness.process import Operator
 from harness.steps import QUEUES, jobs_of, make_queue, named, until, until_status
 from harness.waiting import eventually
@@ -36,11 +39,11 @@ ROLES = ("Role", "ClusterRole")
 
 
 def granted(manifests: list[Raw]) -> set[Right]:
-    """By the roles that are bound to the operator, which have its name."""
+    """By the roles that are bound to the operator."""
     rules = [
         rule
         for each in manifests
-        if each["kind"] in ROLES and each["metadata"]["name"] == RELEASE
+        if each["kind"] in ROLES and each["metadata"]["name"] in (RELEASE, f"{RELEASE}-executions")
         for rule in each["rules"]
     ]
     return {
@@ -82,33 +85,77 @@ async def _kubeconfig(cluster: Cluster, space: Space, folder: Path) -> Path:
     return file
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def definitions(api: Api) -> None:
+    await install_definitions(api)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def home(api: Api) -> AsyncIterator[Space]:
+    """The namespace of the operator; what it has in the cluster is gone at the end."""
+    space = Space(api, f"home-{uuid.uuid4().hex[:8]}")
+    await _make_namespace(space)
+    yield space
+    ours = "?labelSelector=app.kubernetes.io/name=supercheck-operator"
+    for path in (PATHS["ClusterRole"], PATHS["ClusterRoleBinding"]):
+        await api.delete(path + ours)
+    await api.delete(QUEUES)
+    await api.delete(f"{WEBHOOKS}/{RELEASE}")
+
+
+async def _make_namespace(space: Space) -> None:
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space.name}}
+    await space.api.create("/api/v1/namespaces", body)
+
+
+def _everywhere(_: Space) -> tuple[list[str], dict[str, str]]:
+    return [], {}
+
+
+def _in_one_namespace(space: Space) -> tuple[list[str], dict[str, str]]:
+    return [f"--set=watchNamespaces={{{space.name}}}"], {"WATCH_NAMESPACES": space.name}
+
+
+@pytest.mark.parametrize("watching", [_everywhere, _in_one_namespace])
 async def test_the_roles_grant_all_that_the_operator_does_and_nothing_else(
-    cluster: Cluster, api: Api, space: Space, tmp_path: Path
+    watching: Callable[[Space], tuple[list[str], dict[str, str]]],
+    cluster: Cluster,
+    definitions: None,
+    home: Space,
+    space: Space,
+    tmp_path: Path,
 ) -> None:
+    api = home.api
+    values, environment = watching(space)
     queues = tmp_path / "queues.yaml"
     queues.write_text(
         "{apiVersion: supercheck.io/v1alpha1, kind: ExecutionQueue, metadata: {name: declared}}"
     )
-    manifests = rendered("--set=queues.declared.runningCapacity=3", namespace=space.name)
+    values = [*values, "--set=queues.declared.runningCapacity=3"]
+    manifests = rendered(*values, namespace=home.name)
     for manifest in manifests:
         if path := PATHS.get(manifest["kind"]):
-            await api.create(path.format(space.name), manifest)
-    await install_definitions(api)
+            await api.create(path.format(manifest["metadata"].get("namespace")), manifest)
     operator = Operator(
-        await _kubeconfig(cluster, space, tmp_path),
+        await _kubeconfig(cluster, home, tmp_path),
         tmp_path / "log",
         local=False,
         flags=["--webhook-secret", f"{RELEASE}-webhook", "--queues", str(queues)],
-        POD_NAMESPACE=space.name,
+        POD_NAMESPACE=home.name,
         SWEEP_SECONDS="1",
+        **environment,
     )
     await install_webhook(api, operator.webhook_port)
     await operator.start()
     try:
-        await _do_everything(api, space, operator)
+        await home.submit(execution("unwatched"))
+        await _do_everything(home, space, operator)
+        told = "Queued" if environment else "Passed"
+        assert (await home.status("unwatched"))["phase"] == told
+        await home.remove("unwatched")
     finally:
         assert await asyncio.to_thread(operator.stop) == 0, operator.log
-    user = f"system:serviceaccount:{space.name}:{RELEASE}"
+    user = f"system:serviceaccount:{home.name}:{RELEASE}"
     requests = list(asked(cluster.audit_log, user))
     assert not [right for right, status in requests if status == 403]
     grants = granted(manifests)
@@ -117,13 +164,15 @@ async def test_the_roles_grant_all_that_the_operator_does_and_nothing_else(
     assert grants - needs == set(), "granted, and never asked for"
 
 
-async def _do_everything(api: Api, space: Space, operator: Operator) -> None:
+async def _do_everything(home: Space, space: Space, operator: Operator) -> None:
     """Each line makes the operator use a right that no other line does."""
-    await _see_figures(api, space, operator)
+    await _see_figures(home, operator)
     status, _ = await space.try_submit(execution("astray", queue="no-such-queue"))
     assert status == 403
-    await make_queue(space, "chosen", namespaceSelector={"matchLabels": {"some": "label"}})
-    status, _ = await space.try_submit(execution("elsewhere", queue="chosen"))
+    await make_queue(
+        space, f"chosen-{space.name}", namespaceSelector={"matchLabels": {"some": "label"}}
+    )
+    status, _ = await space.try_submit(execution("elsewhere", queue=f"chosen-{space.name}"))
     assert status == 403
     scripted = [named("t")[0] | {"script": "true"}]
     await space.submit(execution("scripted", tests=scripted, ttlSecondsAfterFinished=0))
@@ -141,10 +190,10 @@ async def _do_everything(api: Api, space: Space, operator: Operator) -> None:
     await space.change("accountless", {"cancel": True})
 
 
-async def _see_figures(api: Api, space: Space, operator: Operator) -> None:
+async def _see_figures(home: Space, operator: Operator) -> None:
     """As the operator's own account, which may see queues."""
-    path = f"/api/v1/namespaces/{space.name}/serviceaccounts/{RELEASE}/token"
-    token = (await api.create(path, {"spec": {}}))["status"]["token"]
+    path = f"/api/v1/namespaces/{home.name}/serviceaccounts/{RELEASE}/token"
+    token = (await home.api.create(path, {"spec": {}}))["status"]["token"]
     headers = {"Authorization": f"Bearer {token}"}
     async with (
         aiohttp.ClientSession(headers=headers) as session,
@@ -161,8 +210,9 @@ async def _gone(space: Space, name: str) -> None:
 
 
 async def _meet_a_job_of_somebody_else(space: Space) -> None:
-    await make_queue(space, "held", stopPolicy="Hold")
-    made = await space.submit(execution("met", queue="held"))
+    held = f"held-{space.name}"
+    await make_queue(space, held, stopPolicy="Hold")
+    made = await space.submit(execution("met", queue=held))
     name = job_name("met", made["metadata"]["uid"], "t")
     pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "example/e2e:1"}]}
     body = {
@@ -172,7 +222,7 @@ async def _meet_a_job_of_somebody_else(space: Space) -> None:
         "spec": {"suspend": True, "template": {"spec": pod}},
     }
     await space.api.create(space.jobs, body)
-    await space.api.patch(f"{QUEUES}/held", {"spec": {"stopPolicy": "None"}})
+    await space.api.patch(f"{QUEUES}/{held}", {"spec": {"stopPolicy": "None"}})
     await until(space, "met", "Error")
 
 

@@ -39,12 +39,14 @@ def test_every_variable_is_heard() -> None:
         RETRY_AFTER_SECONDS="9",
         SWEEP_SECONDS="2.5",
         DRAIN_SECONDS="5",
+        WATCH_NAMESPACES="team-a, team-b",
         HOME="/root",
     )
     assert (settings.running_capacity, settings.queued_capacity) == (7, 0)
     assert (settings.max_concurrent_tests, settings.retry_after_seconds) == (3, 9)
     assert (settings.execution_timeout, settings.sweep_seconds) == (timedelta(minutes=1), 2.5)
     assert settings.drain_seconds == 5
+    assert settings.watch_namespaces == ("team-a", "team-b")
 
 
 def test_every_flag_is_heard() -> None:

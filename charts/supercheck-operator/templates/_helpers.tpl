@@ -50,6 +50,33 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if eq .Values.certificates.mode "self" -}}true{{- end -}}
 {{- end -}}
 
+{{/* What the operator may do where executions are. */}}
+{{- define "supercheck.rulesOfExecutions" -}}
+- apiGroups: [supercheck.io]
+  resources: [testexecutions]
+  verbs: [get, list, watch, delete]
+- apiGroups: [supercheck.io]
+  resources: [testexecutions/status]
+  verbs: [patch]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch, delete]
+# Why a pod does not start is told by Events only; trouble is told to users by one.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create]
+# Scripts.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [create]
+{{- end -}}
+
 {{- define "supercheck.redisPassword" -}}
 {{- with .Values.redis }}{{ if and .enabled .existingSecret (not .urlKey) }}true{{ end }}{{ end -}}
 {{- end -}}
@@ -68,6 +95,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- if and .Values.redis.urlKey (not .Values.redis.existingSecret) -}}
 {{- fail "redis.urlKey names a key, but of no Secret: set redis.existingSecret." -}}
+{{- end -}}
+{{- if has .Release.Namespace .Values.watchNamespaces -}}
+{{- fail (printf "watchNamespaces has %s, the operator's own namespace: what is submitted there is not judged." .Release.Namespace) -}}
 {{- end -}}
 {{- if ne (empty .Values.redis.tls.certKey) (empty .Values.redis.tls.keyKey) -}}
 {{- fail "redis.tls.certKey and redis.tls.keyKey belong together." -}}

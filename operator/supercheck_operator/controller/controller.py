@@ -47,6 +47,7 @@ class Controller:
         leadership: Leadership | None,
     ) -> None:
         self._kube = kube
+        self._namespaces = settings.watch_namespaces
         self._ledger = ledger
         self._metrics = metrics
         self._tasks = tasks
@@ -67,6 +68,7 @@ class Controller:
             metrics=metrics,
             interval=settings.sweep_seconds,
             job_ttl=timedelta(seconds=settings.job_ttl_seconds),
+            namespaces=settings.watch_namespaces,
             now=kube.clock.now,
         )
         self._leading: list[asyncio.Task[None]] = []
@@ -114,7 +116,8 @@ class Controller:
             ),
             # Else Kopf asks for the user's name, which a container's number need not have.
             identity="supercheck-operator",  # type: ignore[arg-type]
-            clusterwide=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
             standalone=True,
             ready_flag=ready,
         )

@@ -59,9 +59,12 @@ class Sweeper:
         metrics: Metrics,
         interval: float,
         job_ttl: timedelta,
+        namespaces: Sequence[str] = (),
         now: Callable[[], datetime] = utc_now,
     ) -> None:
+        """``namespaces`` are those that it lists; none: all of them."""
         self._kube = kube
+        self._namespaces = namespaces or ("",)
         self._reconciler = reconciler
         self._ledger = ledger
         self._metrics = metrics
@@ -153,9 +156,15 @@ class Sweeper:
             self._metrics.ledger_corrections.labels(name).inc(count)
 
     async def _list(self, resource: Resource) -> tuple[dict[str, Raw], int]:
+        """By UID, and the version as of which nothing is missing."""
         labels = "" if resource is EXECUTIONS else LABEL_EXECUTION_UID
-        items, version = await self._kube.list(resource, labels=labels)
-        return {item["metadata"]["uid"]: item for item in items}, version
+        found: dict[str, Raw] = {}
+        versions: list[int] = []
+        for namespace in self._namespaces:
+            items, version = await self._kube.list(resource, namespace=namespace, labels=labels)
+            found |= {item["metadata"]["uid"]: item for item in items}
+            versions.append(version)
+        return found, min(versions)
 
     async def _create_default_queue(self) -> None:
         if self._reconciler.queues.get(DEFAULT_QUEUE).resource is not None:
