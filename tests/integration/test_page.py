@@ -140,6 +140,27 @@ async def test_what_runs_and_waits_is_told_with_progress_and_positions(
     await space.api.delete(f"{QUEUES}/{queue}")
 
 
+async def test_a_long_line_hides_no_other_and_a_phone_tells_why_too(
+    page: Page, space: Space
+) -> None:
+    long = await make_queue(space, "a-long-line", stopPolicy="Hold")
+    short = await make_queue(space, "short-line", stopPolicy="Hold")
+    for i in range(13):
+        await space.submit(execution(f"long-{i}", queue=long))
+    await space.submit(execution("short", queue=short))
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.goto(f"/#namespace={space.name}")
+    line = page.locator("#line")
+    await expect(line.locator(".group")).to_have_text([f"{long} 13", f"{short} 1"])
+    await expect(line.get_by_role("link", name="short")).to_be_visible()
+    await expect(line.get_by_text("QueueHeld").first).to_be_visible()
+    await expect(line.get_by_role("link", name="long-12")).to_have_count(0)
+    await line.get_by_role("button", name="Show all 14").click()
+    await expect(line.get_by_role("link", name="long-12")).to_be_visible()
+    for queue in (long, short):
+        await space.api.delete(f"{QUEUES}/{queue}")
+
+
 async def test_it_is_filtered_by_queue_and_namespace_and_the_address_says_so(
     page: Page, space: Space
 ) -> None:

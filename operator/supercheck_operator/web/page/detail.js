@@ -43,7 +43,7 @@ function parts(execution) {
     el("div", { class: "head" }, phase(execution.phase), el("span", { class: "muted" }, said(execution) ?? "")),
     execution.message ? el("p", { class: "message card" }, execution.message) : null,
     el("dl", { class: "card" }, ...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-    el("h2", { id: "tests-title" }, `Tests ${finished(execution)}`),
+    el("h2", { id: "tests-title" }, "Tests ", el("span", { class: "count" }, finished(execution))),
     el("div", { class: "scroll card", tabindex: 0, role: "region", "aria-labelledby": "tests-title" }, table(execution.tests)),
   ].filter(Boolean);
 }
@@ -64,20 +64,24 @@ function took(execution) {
     : secondsSince(execution.startedAt));
 }
 
+// The roles are said, since on a phone, where rows are no rows to CSS, browsers would forget them.
 function table(tests) {
   const heads = ["Test", "Result", "Why", "Exit code", "Took", "Pod"];
+  const row = (test) => [
+    test.name,
+    phase(test.phase),
+    why(test),
+    test.exitCode === undefined ? "–" : String(test.exitCode),
+    took(test) ?? "–",
+    test.pod ? el("code", {}, test.pod) : "–",
+  ];
   return el(
-    "table", {},
-    el("thead", {}, el("tr", {}, ...heads.map((head) => el("th", { scope: "col" }, head)))),
-    el("tbody", {}, ...tests.map((test) => el(
-      "tr", {},
-      el("th", { scope: "row" }, test.name),
-      el("td", {}, phase(test.phase)),
-      el("td", { class: "message-cell" }, why(test)),
-      el("td", { class: "number" }, test.exitCode === undefined ? "–" : String(test.exitCode)),
-      el("td", { class: "number" }, took(test) ?? "–"),
-      el("td", {}, test.pod ? el("code", {}, test.pod) : "–"),
-    ))),
+    "table", { role: "table" },
+    el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, ...heads.map((head) =>
+      el("th", { scope: "col", role: "columnheader" }, head)))),
+    el("tbody", { role: "rowgroup" }, ...tests.map((test) => el("tr", { role: "row" }, ...row(test).map((cell, index) =>
+      index ? el("td", { role: "cell", "data-head": heads[index], "data-none": cell === "–" }, cell)
+        : el("th", { scope: "row", role: "rowheader" }, cell))))),
   );
 }
 

@@ -22,10 +22,10 @@ export function showRunning(list, executions, others, empty) {
 }
 
 export function showLine(list, executions, others, empty) {
-  rows(list, grouped(executions), others, empty, (execution) => el(
+  rows(list, executions, others, empty, (execution) => el(
     "li", {}, el("span", { class: "position" }), who(execution), el("span", { class: "why" }),
     el("span", { class: "time estimate" }),
-  ), updateQueued);
+  ), updateQueued, grouped);
 }
 
 export function showResults(list, executions, empty) {
@@ -35,23 +35,28 @@ export function showResults(list, executions, empty) {
   ), updateResult);
 }
 
+const FIRST = 12;
+const FIRST_OF_SEVERAL = 5;
+
 // Positions are those of a queue: where several have a line, each says whose it is.
-function grouped(executions) {
+function grouped(executions, all) {
   const queues = new Set(executions.map((execution) => execution.queue));
-  if (queues.size < 2) return executions;
-  return [...queues].flatMap((queue) => [
-    { note: queue, kind: "group", key: `group ${queue}` },
-    ...executions.filter((execution) => execution.queue === queue),
-  ]);
+  if (queues.size < 2) return first(executions, all);
+  return [...queues].flatMap((queue) => {
+    const line = executions.filter((execution) => execution.queue === queue);
+    const head = { note: `${queue} ${line.length}`, kind: "group", key: `group ${queue}` };
+    return [head, ...(all ? line : line.slice(0, FIRST_OF_SEVERAL))];
+  });
 }
 
-const FIRST = 12;
+function first(executions, all) {
+  return all ? [...executions] : executions.slice(0, FIRST);
+}
 
-function rows(list, executions, others, empty, create, update) {
-  const all = list.dataset.all === "yes";
-  const items = all ? [...executions] : executions.slice(0, FIRST);
-  if (items.length < executions.length) {
-    items.push({ kind: "more", words: `Show all ${executions.filter((each) => each.uid).length}` });
+function rows(list, executions, others, empty, create, update, choose = first) {
+  const items = choose(executions, list.dataset.all === "yes");
+  if (items.filter((item) => item.uid).length < executions.length) {
+    items.push({ kind: "more", words: `Show all ${executions.length}` });
   }
   if (others) items.push({ note: `and ${others} of namespaces that you may not list`, kind: "others" });
   else if (!items.length) items.push({ note: empty, kind: "empty" });

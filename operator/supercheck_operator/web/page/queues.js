@@ -49,9 +49,14 @@ function update(card, queue) {
   const policy = POLICIES[queue.stopPolicy];
   badge.hidden = !policy;
   text(badge, policy ?? "");
-  text(card.querySelector(".pace"), queue.slotSeconds ? `about ${roughly(queue.slotSeconds)} each` : "");
+  text(card.querySelector(".pace"), each(queue.slotSeconds));
   fill(card.querySelector(".running"), queue.running, queue.runningCapacity);
   fill(card.querySelector(".queued"), queue.queued, queue.queuedCapacity);
+}
+
+function each(seconds) {
+  if (seconds === undefined) return "";
+  return seconds < 1 ? "under 1 s each" : `about ${roughly(seconds)} each`;
 }
 
 function fill(meter, value, capacity) {
