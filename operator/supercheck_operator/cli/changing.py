@@ -7,7 +7,7 @@ from typing import Final
 
 from supercheck_operator.cli import output
 from supercheck_operator.cli.cluster import Cluster
-from supercheck_operator.cli.exits import Exit, Problem
+from supercheck_operator.cli.exits import Exit, Problem, no_execution
 from supercheck_operator.kube import EXECUTIONS, QUEUES, AnsweredError, NotFoundError
 from supercheck_operator.resources import Phase, Raw, StopPolicy
 
@@ -103,9 +103,7 @@ def _phase(found: Raw) -> Phase:
 async def _execution(cluster: Cluster, name: str) -> Raw:
     found = await _get(cluster, name, queue=False)
     if found is None:
-        raise Problem(
-            f"There is no TestExecution {name} in namespace {cluster.namespace}.", Exit.NOT_FOUND
-        )
+        raise no_execution(name, cluster.namespace)
     return found
 
 

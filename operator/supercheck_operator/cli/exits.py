@@ -68,6 +68,10 @@ class Problem(Exception):  # noqa: N818 - what people read is no class name
         self.exit_code = exit_code
 
 
+def no_execution(name: str, namespace: str) -> Problem:
+    return Problem(f"There is no TestExecution {name} in namespace {namespace}.", Exit.NOT_FOUND)
+
+
 def of_phase(phase: Phase) -> Exit:
     """What waiting for an execution that ended as ``phase`` ends with."""
     return _OUTCOMES[phase]

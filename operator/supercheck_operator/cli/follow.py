@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from supercheck_operator.cli import view
 from supercheck_operator.cli.cluster import Cluster
-from supercheck_operator.cli.exits import Exit, Problem
+from supercheck_operator.cli.exits import no_execution
 from supercheck_operator.cli.mirror import Mirror, Tell
+from supercheck_operator.cli.together import together
 from supercheck_operator.kube import EXECUTIONS
 from supercheck_operator.resources import Phase, Raw, Reason
 
@@ -44,12 +44,9 @@ async def until_over(cluster: Cluster, targets: Iterable[Target], tell: Tell) ->
     by_namespace: dict[str, list[Target]] = defaultdict(list)
     for target in targets:
         by_namespace[target.namespace].append(target)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for namespace, some in by_namespace.items():
-                tasks.create_task(_follow(cluster, namespace, some, tell))
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
+    async with together() as tasks:
+        for namespace, some in by_namespace.items():
+            tasks.create_task(_follow(cluster, namespace, some, tell))
 
 
 async def _follow(cluster: Cluster, namespace: str, targets: list[Target], tell: Tell) -> None:
@@ -73,10 +70,7 @@ async def _follow(cluster: Cluster, namespace: str, targets: list[Target], tell:
 
 async def _take(cluster: Cluster, target: Target, found: Raw | None, tell: Tell) -> None:
     if found is None and not target.uid:
-        raise Problem(
-            f"There is no TestExecution {target.name} in namespace {target.namespace}.",
-            Exit.NOT_FOUND,
-        )
+        raise no_execution(target.name, target.namespace)
     if found is None or (target.uid and found["metadata"]["uid"] != target.uid):
         target.lost = True
         return

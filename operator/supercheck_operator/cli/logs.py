@@ -9,7 +9,8 @@ from typing import Final
 
 from supercheck_operator.cli.cluster import Cluster
 from supercheck_operator.cli.exits import Exit, Problem
-from supercheck_operator.cli.mirror import Mirror, Tell, Trouble
+from supercheck_operator.cli.mirror import Mirror, Tell, Trouble, silent
+from supercheck_operator.cli.together import together
 from supercheck_operator.execution.naming import attempt_of
 from supercheck_operator.execution.observed import CONTAINER
 from supercheck_operator.kube import (
@@ -149,11 +150,7 @@ def _query(wish: Wish, **more: str) -> dict[str, str]:
 async def follow(cluster: Cluster, name: str, wish: Wish, tell: Tell) -> None:
     """Everything there is and will be, until the execution is over. Raises Problem, KubeError."""
     execution = await _execution(cluster, name, wish)
-    follower = _Follower(cluster, execution, wish, tell)
-    try:
-        await follower.run()
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
+    await _Follower(cluster, execution, wish, tell).run()
 
 
 class _Follower:
@@ -169,7 +166,7 @@ class _Follower:
         self._streams: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with together() as tasks:
             pods = tasks.create_task(self._pods(tasks))
             await self._until_over()
             # Pods that ended with it may be news still to come: ask once, and be sure.
@@ -181,7 +178,7 @@ class _Follower:
         mirror = Mirror(
             self._cluster.kube,
             EXECUTIONS,
-            tell=_silent,
+            tell=silent,
             namespace=meta.namespace,
             fields=f"metadata.name={meta.name}",
             patient=True,
@@ -220,7 +217,7 @@ class _Follower:
 
     async def _stream(self, source: Source) -> None:
         """To the end of the container, over every interruption, each line once."""
-        trouble = Trouble(_silent)
+        trouble = Trouble(silent)
         last = ""
         while True:
             # The API server rounds sinceTime down to the second: what is known is left away.
@@ -246,7 +243,3 @@ class _Follower:
         """An API server that shuts down ends its answers as if all was said."""
         pod = await self._cluster.kube.get(PODS, source.pod, self._namespace)
         return _state(pod).keys() == {"terminated"}
-
-
-def _silent(_: str) -> None:
-    """One of several watches of the same API server speaks for all."""

@@ -19,6 +19,10 @@ _REFUSED_FOR: Final = 60.0
 """Seconds for which a refusal may be that of an API server that has only just started."""
 
 
+def silent(_: str) -> None:
+    """A ``Tell``: one of several watches of the same API server speaks for all."""
+
+
 class Trouble:
     """What is in the way of a watch that has begun: waited for, and said once."""
 

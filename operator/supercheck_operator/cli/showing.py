@@ -12,7 +12,7 @@ from rich.text import Text
 
 from supercheck_operator.cli import output, tables, view
 from supercheck_operator.cli.cluster import Cluster
-from supercheck_operator.cli.exits import Exit, Problem
+from supercheck_operator.cli.exits import Exit, Problem, no_execution
 from supercheck_operator.cli.standing import SHOWN, View, lineup
 from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import EXECUTIONS, NotFoundError
@@ -59,10 +59,7 @@ async def _found(cluster: Cluster, names: Sequence[str], *, everywhere: bool) ->
         try:
             found.append(await cluster.kube.get(EXECUTIONS, name, cluster.namespace))
         except NotFoundError as error:
-            raise Problem(
-                f"There is no TestExecution {name} in namespace {cluster.namespace}.",
-                Exit.NOT_FOUND,
-            ) from error
+            raise no_execution(name, cluster.namespace) from error
     return found
 
 

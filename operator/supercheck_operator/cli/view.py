@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Final
 
 from supercheck_operator.cli.cluster import Cluster
-from supercheck_operator.cli.mirror import Mirror, Tell
+from supercheck_operator.cli.mirror import Mirror, Tell, silent
 from supercheck_operator.cli.standing import Standing, View, attempts_of, standings
+from supercheck_operator.cli.together import together
 from supercheck_operator.clock import utc_now
 from supercheck_operator.kube import (
     EXECUTIONS,
@@ -93,16 +94,19 @@ def _view(
 
 
 async def show_changes(cluster: Cluster, show: Callable[[View], None], tell: Tell) -> None:
-    """``show`` what may be seen, whenever it changes, ten times a second at most; for ever."""
+    """``show`` what may be seen, whenever it changes; for ever.
+
+    Ten times a second at most, but for the figures of queues, which change once a second at most.
+    """
     _, complete = await _widest(cluster, EXECUTIONS)
     scope = "" if complete else cluster.namespace
     mirrors = [
         Mirror(cluster.kube, QUEUES, tell=tell),
-        Mirror(cluster.kube, EXECUTIONS, tell=_silent, namespace=scope),
-        Mirror(cluster.kube, JOBS, tell=_silent, namespace=scope, labels=LABEL_EXECUTION_UID),
+        Mirror(cluster.kube, EXECUTIONS, tell=silent, namespace=scope),
+        Mirror(cluster.kube, JOBS, tell=silent, namespace=scope, labels=LABEL_EXECUTION_UID),
     ]
-    jobs = mirrors[-1]
-    changed = asyncio.Event()
+    queues, _, jobs = mirrors
+    changed, figures = asyncio.Event(), asyncio.Event()
     listed: set[Mirror] = set()
 
     async def follow(mirror: Mirror) -> None:
@@ -110,6 +114,8 @@ async def show_changes(cluster: Cluster, show: Callable[[View], None], tell: Tel
             async for _ in mirror.changes():
                 listed.add(mirror)
                 changed.set()
+                if mirror is queues:
+                    figures.set()
         except AnsweredError:
             if mirror is not jobs:
                 raise
@@ -120,19 +126,14 @@ async def show_changes(cluster: Cluster, show: Callable[[View], None], tell: Tel
         while True:
             await changed.wait()
             changed.clear()
+            figures.clear()
             if len(listed) == len(mirrors):
                 raws = [mirror.objects.values() for mirror in mirrors]
                 show(_view(*raws, complete=complete))
-            await asyncio.sleep(_COALESCE)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(figures.wait(), _COALESCE)
 
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for mirror in mirrors:
-                tasks.create_task(follow(mirror))
-            tasks.create_task(draw())
-    except ExceptionGroup as group:
-        raise group.exceptions[0] from group
-
-
-def _silent(_: str) -> None:
-    """One of several watches of the same API server speaks for all."""
+    async with together() as tasks:
+        for mirror in mirrors:
+            tasks.create_task(follow(mirror))
+        tasks.create_task(draw())

@@ -1,6 +1,7 @@
 """The command line as its users have it: a program with arguments, two outputs, an exit code."""
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -57,6 +58,14 @@ class Running:
                 await asyncio.wait_for(self._news.wait_for(lambda: words in self._all()), within)
             except TimeoutError:
                 raise AssertionError(f"it did not say {words!r}, but:\n{self._all()}") from None
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What it prints, line by line, for as long as it is read."""
+        for number in itertools.count():
+            async with self._news:
+                while len(self._said["out"]) <= number:
+                    await self._news.wait()
+            yield self._said["out"][number]
 
     def _all(self) -> str:
         return "".join([*self._said["out"], *self._said["err"]])
