@@ -236,7 +236,9 @@ class Judge:
         if not true.get(phase, False):
             told = f"{phase}, {execution.status.get('reason')}: {execution.status.get('message')}"
             self._fails(change, f"{execution.name} is {told}, its pods {execution.result}")
-        if execution.live_tests() and phase != "Cancelled":  # that is said before its pods are gone
+        # What is stopped is told at once, and keeps its slot until its pods are gone.
+        stopped = phase == "Cancelled" or execution.raw["spec"].get("failFast")
+        if execution.live_tests() and not stopped:
             self._fails(change, f"{execution.name} is {phase} while it lives")
 
     # Jobs and pods -------------------------------------------------------------------------------
@@ -281,8 +283,6 @@ class Judge:
             execution.pods[uid] = Pod(test, job)
             if job in execution.jobs:
                 execution.jobs[job].pods.add(uid)
-                if len(execution.jobs[job].pods) > 1:
-                    self._fails(change, f"{test} of {execution.name} has two pods of one Job")
         pod = execution.pods[uid]
         pod.phase = change.after["status"].get("phase", "Pending")
         if pod.phase in ENDED:

@@ -232,12 +232,27 @@ def test_passed_while_something_of_it_runs() -> None:
     assert "n/a is Passed while it lives" in world.told
 
 
-def test_two_pods_of_one_job() -> None:
+def test_failed_while_something_of_it_runs_unless_that_is_being_stopped() -> None:
+    for fail_fast in (False, True):
+        world = World()
+        world.execution("a", tests=2, failFast=fail_fast)
+        world.runs("a", "Failed")
+        world.runs("a", "Running", "t1")
+        world.execution("a", "Failed", tests=2, failFast=fail_fast)
+        assert ("n/a is Failed while it lives" in world.told) is not fail_fast
+
+
+def test_two_pods_of_one_job_are_one_execution_and_hold_its_slot_until_both_have_ended() -> None:
+    """An API server that dies before it answers makes the Job controller create a second one."""
     world = World()
     world.execution("a")
-    world.runs("a", "Failed")
+    world.execution("b")
+    world.runs("a", "Running")
     world.pod("a-t0-1", "Running", "again")
-    assert "t0 of n/a has two pods of one Job" in world.told
+    assert world.told == ""
+    world.pod("a-t0-1", "Succeeded")
+    world.job("b")
+    assert world.told == "at 8: 2 live in q, room is 1"
 
 
 def test_what_is_lost_is_not_at_rest() -> None:
