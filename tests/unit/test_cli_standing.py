@@ -142,3 +142,9 @@ def test_other_queues_are_none_of_its_business() -> None:
     seen = view(waiting("a", queue="nightly"), running("b", queue="nightly"))
     assert told(seen) == []
     assert lineup(seen, "default", NOW).running == []
+
+
+def test_who_is_next_after_one_that_should_have_ended_starts_any_moment() -> None:
+    seen = view(running("runs", -40), waiting("a"), at=queue({"slotSeconds": 30}))
+    message = standings(seen, NOW)["uid-a"].message
+    assert message == 'It waits for its turn in queue "default". Position 1, starts any moment.'

@@ -102,7 +102,7 @@ class Variable(click.ParamType[tuple[str, str]]):
 
 
 def names_of(
-    resource: Resource, prefix: str = ""
+    resource: Resource,
 ) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
     """Completes with what there is; with nothing, where that cannot be told at once."""
 
@@ -117,7 +117,7 @@ def names_of(
             async with asyncio.timeout(_COMPLETE_WITHIN), connect(place) as cluster:
                 namespace = cluster.namespace if resource.namespaced else ""
                 items, _ = await cluster.kube.list(resource, namespace=namespace)
-                return [prefix + item["metadata"]["name"] for item in items]
+                return [item["metadata"]["name"] for item in items]
 
         try:
             found = asyncio.run(ask())

@@ -186,5 +186,10 @@ def _waits(
         # Who may not see queues cannot tell whether there is this one.
         return Standing(Reason.WAITING, f'It waits for its turn in queue "{queue.name}".')
     place = f" Position {position}" if position else f" Behind the first {SHOWN}"
-    when = f", starts in about {durations.show(start)}" if start is not None else ""
-    return Standing(said.reason, f"{said.message}{place}{when}.", position, start)
+    return Standing(said.reason, f"{said.message}{place}{_when(start)}.", position, start)
+
+
+def _when(start: float | None) -> str:
+    if start is None:
+        return ""
+    return ", starts any moment" if start < 1 else f", starts in about {durations.show(start)}"

@@ -19,7 +19,6 @@ from supercheck_operator.kube import (
     AnsweredError,
     Kube,
     KubeError,
-    NotFoundError,
     Resource,
 )
 from supercheck_operator.resources import (
@@ -65,7 +64,7 @@ async def _queues(kube: Kube, names: Iterable[str] | None) -> list[Raw]:
         return (await kube.list(QUEUES))[0]
     found = []
     for name in names:
-        with suppress(NotFoundError, AnsweredError):
+        with suppress(AnsweredError):
             found.append(await kube.get(QUEUES, name))
     return found
 
