@@ -496,6 +496,28 @@ def test_with_cert_manager_the_operator_needs_neither_secrets_nor_the_configurat
     }
 
 
+def test_cert_manager_is_asked_for_an_authority_that_signs_what_the_webhook_serves() -> None:
+    manifests = rendered(CERT_MANAGER)
+    leaf = find(manifests, "Certificate", f"{RELEASE}-webhook")["spec"]
+    issuer = find(manifests, "Issuer", leaf["issuerRef"]["name"])["spec"]
+    authority = find(manifests, "Certificate", issuer["ca"]["secretName"])["spec"]
+    assert authority["isCA"] is True
+    assert authority["secretName"] == issuer["ca"]["secretName"] != leaf["secretName"]
+    root = find(manifests, "Issuer", authority["issuerRef"]["name"])["spec"]
+    assert root == {"selfSigned": {}}
+    folder = "/var/run/supercheck/certificates"
+    assert mounted(CERT_MANAGER) == {folder: (leaf["secretName"], [])}
+    assert f"--webhook-certificates={folder}" in container(CERT_MANAGER)["args"]
+
+
+def test_an_issuer_of_the_cluster_takes_the_place_of_ours() -> None:
+    named = '{"kind": "ClusterIssuer", "name": "company"}'
+    manifests = rendered(CERT_MANAGER, f"--set-json=certificates.certManager.issuerRef={named}")
+    [leaf] = [each for each in manifests if each["kind"] == "Certificate"]
+    assert leaf["spec"]["issuerRef"] == {"kind": "ClusterIssuer", "name": "company"}
+    assert "Issuer" not in [each["kind"] for each in manifests]
+
+
 def test_the_secret_is_rendered_empty() -> None:
     secret = find(rendered(), "Secret", f"{RELEASE}-webhook")
     assert "data" not in secret

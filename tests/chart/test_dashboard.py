@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, Final
+from xml.etree import ElementTree as ET
 
 import pytest
-from charts.generate import dashboard
+from charts.generate import dashboard, picture
+from charts.generate.picture import Series
 
 from harness.chart import CHART, rendered
 
@@ -74,6 +76,37 @@ def test_a_query_is_about_the_chosen_queues_where_there_are_queues(name: str, qu
         assert 'queue=~"$queue"' in metric or metric.startswith(WITHOUT_QUEUE), name
     for window in re.findall(r"\[(.*?)\]", query):
         assert window in ("$__rate_interval", "$__range"), name
+
+
+def test_a_picture_shows_every_panel_with_what_was_found_for_it() -> None:
+    found = [Series("a & b", [(60.0, 1.0), (0.0, 2.0)]), Series("a & b capacity", [(0.0, 3.0)])]
+    drawn = ET.fromstring(
+        picture.text(DASHBOARD, {panel["title"]: found for panel in PANELS}, 60.0)
+    )
+    texts = [each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert {panel["title"] for panel in DASHBOARD["panels"]} <= set(texts)
+    graphs = [panel for panel in PANELS if panel["type"] == "timeseries"]
+    assert texts.count("a & b") == len(graphs)
+    lines = list(drawn.iter("{http://www.w3.org/2000/svg}polyline"))
+    assert len(lines) == 2 * len(graphs)
+    assert {line.get("stroke") for line in lines} == {lines[0].get("stroke")}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "told"),
+    [
+        (0.0214, "s", "21 ms"),
+        (2.5, "s", "2.5 s"),
+        (900, "s", "15 min"),
+        (90 * 86400, "s", "90 d"),
+        (0.42, "percentunit", "42 %"),
+        (1.25, "reqps", "1.2/s"),
+        (50, "short", "50"),
+        (5, "short", "5"),
+    ],
+)
+def test_a_figure_is_told_with_its_unit(value: float, unit: str, told: str) -> None:
+    assert picture.shown(value, unit) == told
 
 
 def test_no_panel_covers_another() -> None:

@@ -2,15 +2,10 @@
 alerts finds what it asks for."""
 
 import asyncio
-import base64
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 import yaml
@@ -18,8 +13,8 @@ import yaml
 from conftest import Cluster
 from harness.api import Api, Raw, Space, execution
 from harness.chart import CHART
-from harness.process import Operator, free_port
-from harness.prometheus import tool
+from harness.process import Operator
+from harness.prometheus import Prometheus, running, scraping
 from harness.steps import make_queue
 from harness.waiting import eventually
 
@@ -48,80 +43,6 @@ def selectors() -> Iterator[tuple[str, str]]:
         for rule in group["rules"]:
             for selector in _SELECTOR.findall(rule["expr"]):
                 yield rule["alert"], selector
-
-
-class Prometheus:
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
-        self._url = url
-        self._session = session
-
-    async def ask(self, path: str, **query: str) -> Any:
-        async with self._session.get(f"{self._url}/api/v1/{path}", params=query) as response:
-            body = await response.json()
-            assert body["status"] == "success", body
-            return body["data"]
-
-    async def values(self, query: str) -> list[float]:
-        """One for each series, without those that are no number."""
-        data = await self.ask("query", query=query)
-        found = [float(each["value"][1]) for each in data["result"]]
-        return [value for value in found if value == value]
-
-    async def ready(self) -> bool:
-        try:
-            async with self._session.get(f"{self._url}/-/ready") as response:
-                return response.status == 200
-        except aiohttp.ClientError:
-            return False
-
-
-def _configuration(folder: Path, operator: Operator, kubeconfig: Path) -> Raw:
-    """Scrapes the operator and, as any cluster's Prometheus does, the API server."""
-    config = yaml.safe_load(kubeconfig.read_text())
-    server, user = config["clusters"][0]["cluster"]["server"], config["users"][0]["user"]
-    for name in ("certificate", "key"):
-        (folder / name).write_bytes(base64.b64decode(user[f"client-{name}-data"]))
-    return {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [
-            {
-                "job_name": "supercheck-operator",
-                "static_configs": [{"targets": [operator.url.removeprefix("http://")]}],
-            },
-            {
-                "job_name": "apiserver",
-                "scheme": "https",
-                "tls_config": {
-                    "insecure_skip_verify": True,
-                    "cert_file": str(folder / "certificate"),
-                    "key_file": str(folder / "key"),
-                },
-                "static_configs": [{"targets": [server.removeprefix("https://")]}],
-            },
-        ],
-    }
-
-
-@asynccontextmanager
-async def _prometheus(folder: Path, configuration: Raw) -> AsyncIterator[Prometheus]:
-    port = free_port()
-    file = folder / "prometheus.yml"
-    file.write_text(yaml.safe_dump(configuration))
-    with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            tool("prometheus"), f"--config.file={file}",
-            f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
-            stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        async with aiohttp.ClientSession() as session:
-            made = Prometheus(f"http://127.0.0.1:{port}", session)
-            await eventually(made.ready, "Prometheus is ready")
-            yield made
-    finally:
-        process.terminate()
-        await process.wait()
 
 
 async def _load(space: Space, over: asyncio.Event) -> None:
@@ -166,8 +87,8 @@ async def scraped(
     await _reserve_in_vain(api)
     over = asyncio.Event()
     folder = tmp_path_factory.mktemp("prometheus")
-    configuration = _configuration(folder, lasting, cluster.kubeconfig)
-    async with _prometheus(folder, configuration) as prometheus:
+    configuration = scraping(folder, lasting, cluster.kubeconfig)
+    async with running(folder, configuration) as prometheus:
         load = asyncio.create_task(_load(space, over))
 
         async def under_way() -> bool:
