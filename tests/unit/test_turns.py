@@ -46,6 +46,14 @@ def test_a_queue_that_comes_back_is_looked_at_at_once() -> None:
     assert turns.due(QUEUE, "sign", 0.1)
 
 
+def test_a_queue_may_be_deleted_while_its_status_is_written() -> None:
+    turns = Turns()
+    turns.begins(QUEUE, "sign", 0)
+    turns.forget(QUEUE)
+    turns.ends(QUEUE, wrote=True)
+    assert turns.due(QUEUE, "sign", 0.1)
+
+
 def test_it_sleeps_until_the_first_is_due_and_no_longer() -> None:
     turns = Turns()
     assert turns.next(5) == INTERVAL

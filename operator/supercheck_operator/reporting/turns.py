@@ -40,8 +40,8 @@ class Turns:
         self._looks[queue] = _Look(now, sign)
 
     def ends(self, queue: str, *, wrote: bool) -> None:
-        look = self._looks[queue]
-        look.wrote, look.over = wrote, True
+        if (look := self._looks.get(queue)) is not None:  # else it was deleted meanwhile
+            look.wrote, look.over = wrote, True
 
     def forget(self, queue: str) -> None:
         """It is deleted."""
