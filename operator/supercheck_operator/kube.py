@@ -25,7 +25,7 @@ from supercheck_operator.clock import Clock
 from supercheck_operator.resources import GROUP, VERSION, Raw
 
 REQUEST_TIMEOUT: Final = 10.0
-"""Seconds for any request but a LIST."""
+"""Seconds for any request but a LIST, which may take longer, but not be silent for longer."""
 WRITE_TIMEOUT: Final = 5.0
 """Seconds for whatever only a leader may send: see ``controller.leadership``."""
 _LIST_TIMEOUT: Final = 60.0
@@ -372,7 +372,9 @@ class Kube:
                     self._full(url, query),
                     headers=headers,
                     body=body,
-                    _request_timeout=aiohttp.ClientTimeout(total=timeout),
+                    _request_timeout=aiohttp.ClientTimeout(
+                        total=timeout, sock_read=REQUEST_TIMEOUT
+                    ),
                 )
                 self._hear(response.headers, sent_at)
                 content = await response.read()

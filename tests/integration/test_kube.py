@@ -1,12 +1,24 @@
 """What the client learns from a real API server beside its answers."""
 
+import asyncio
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from conftest import Cluster
+from harness.slow_api import served
+from supercheck_operator import kube as module
 from supercheck_operator.clock import Clock, utc_now
-from supercheck_operator.kube import QUEUES, Kube, NotFoundError, configuration
+from supercheck_operator.kube import (
+    JOBS,
+    QUEUES,
+    Kube,
+    NotFoundError,
+    UnreachableError,
+    configuration,
+)
 
 
 @pytest.mark.parametrize("hours", [-1, 0, 1])
@@ -21,3 +33,27 @@ async def test_every_answer_tells_the_time_also_a_refusal(cluster: Cluster, hour
         await kube.close()
     assert abs(kube.clock.now() - utc_now()) < timedelta(seconds=4)
     assert kube.clock.stepped() == timedelta()
+
+
+async def test_a_list_on_a_dead_connection_is_given_up_as_soon_as_any_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is launched until it ends; on the next connection it may succeed at once."""
+    monkeypatch.setattr(module, "REQUEST_TIMEOUT", 0.2)
+
+    over = asyncio.Event()
+
+    async def silent(_: web.Request) -> web.Response:
+        await over.wait()
+        return web.Response()
+
+    async with served(silent, tmp_path) as kubeconfig:
+        where = await configuration(kubeconfig, None, in_cluster=False)
+        kube = Kube(where, user_agent="test")
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(UnreachableError):
+                    await kube.list(JOBS)
+        finally:
+            over.set()
+            await kube.close()
