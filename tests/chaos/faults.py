@@ -195,12 +195,14 @@ KINDS: Final = {
 }
 _GAPS: Final = {"replicas": (15, 45), "redis": (10, 40)}
 _GAP: Final = (20, 60)
-"""Seconds of peace in a lane between two faults."""
+"""Seconds of peace in a lane between two faults; in a short run, less."""
+_LONG: Final = 180.0
 
 
 def plan(random: Random, seconds: float, kinds: Collection[str]) -> list[Fault]:
     """Faults of ``kinds`` that begin within ``seconds``, by the time; each lane has its own."""
     found: list[Fault] = []
+    pace = max(0.25, min(1.0, seconds / _LONG))
     for lane in sorted({KINDS[name].lane for name in kinds}):
         names = sorted(name for name in kinds if KINDS[name].lane == lane)
         at = random.uniform(1, 10)
@@ -208,7 +210,7 @@ def plan(random: Random, seconds: float, kinds: Collection[str]) -> list[Fault]:
             name = random.choice(names)
             lasts = random.uniform(KINDS[name].shortest, KINDS[name].longest)
             found.append(Fault(name, at, lasts, random.randrange(1000)))
-            at += lasts + random.uniform(*_GAPS.get(lane, _GAP))
+            at += lasts + random.uniform(*_GAPS.get(lane, _GAP)) * pace
     return sorted(found, key=lambda fault: fault.at)
 
 

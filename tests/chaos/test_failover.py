@@ -20,7 +20,7 @@ from tests.chaos.stage import Cluster, Stage, stage
 
 from harness.api import Api, Space, execution
 
-_FAILOVERS: Final = int(os.environ.get("CHAOS_FAILOVERS") or 4)
+_FAILOVERS: Final = int(os.environ.get("CHAOS_FAILOVERS") or 2)
 _WITHIN: Final = {"terminated": 10.0, "killed": 30.0}
 """Seconds until the next launch: generous, as the machine may be busy. What is measured is told."""
 
