@@ -37,6 +37,7 @@ _JUMPS: Final = (5, -5, 20, -20, 100, -100, 3600, -3600)
 """Seconds by which a clock is set."""
 _FOUND_WITHIN: Final = timedelta(seconds=3)
 """How exactly the operator knows the time of the API server where its own is another."""
+_TIMEOUTS: Final = (Reason.START_TIMEOUT, Reason.EXECUTION_TIMEOUT, Reason.TEST_TIMEOUT)
 _TOLD_ELSEWHERE: Final = ("template", "summary", "progress", "observedGeneration")
 _LIMIT: Final = 1500.0
 """Seconds in which everything comes to its end once nothing interferes any more."""
@@ -393,6 +394,8 @@ class Simulation:
             return
         if fields.keys() & {"queueTimeoutSeconds", "suspend", "timeoutSeconds"}:
             return
+        if self.jumped and status.get("reason") in _TIMEOUTS:
+            return  # what is stamped in the moment a clock is set may be timed by either reading
         fates = _fates(plan)
         if Fate.REPLACED in fates and status["phase"] == Phase.PASSED:
             return  # nobody has seen the first pod

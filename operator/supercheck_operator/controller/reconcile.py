@@ -461,6 +461,7 @@ class Reconciler:
             "metadata": {"resourceVersion": str(metadata.resource_version), "uid": metadata.uid},
             "status": status.execution_status(execution, assessment, now),
         }
+        before = run.unanswered
         if assessment.phase.final and not execution.status.phase.final:
             run.unanswered = assessment
         if not assessment.resting:
@@ -470,6 +471,8 @@ class Reconciler:
                 EXECUTIONS, metadata.name, body, namespace=metadata.namespace, subresource="status"
             )
         except (ConflictError, InvalidError) as error:
+            if run.unanswered is assessment:
+                run.unanswered = before  # if its end is stored now, not by this
             await self._reread(run, error)
         except NotFoundError:
             await asyncio.sleep(_RETRY_DELAY)  # deleted: the watch or the sweep will tell

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -45,6 +46,8 @@ logger = logging.getLogger(__name__)
 _KINDS: Final = ((Kind.EXECUTION, EXECUTIONS), (Kind.JOB, JOBS), (Kind.POD, PODS))
 _LIST_GOES_ON: Final = 0.1
 """Seconds without another item after which a watch's list is at its end."""
+_NEWS_TAKES: Final = 60.0
+"""Seconds after which no watch tells any more what was known to a LIST."""
 _FIRST_INTERVAL: Final = 5.0
 """Seconds to the second sweep, which finds what was deleted before the watches began."""
 
@@ -71,7 +74,8 @@ class Sweeper:
         self._interval = interval
         self._job_ttl = job_ttl
         self._now = now
-        self._last_version = 0
+        self._swept: deque[tuple[float, int]] = deque()
+        """When and at which version, since the last one that is older than any news."""
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()
         self._led = False
@@ -117,13 +121,21 @@ class Sweeper:
         if not self._wanted.is_set() and leads is self._reconciler.leads:
             self._reconciler.release_hold()
         _, executions, version = listed[0]
-        self._reconciler.world.clear_graves(self._last_version)
-        self._last_version = version
         self.last_success = time.monotonic()
+        self._clear_graves(version)
         if leads and self._led:
             await self._remove_expired(executions)
             await self._remove_jobs(listed[1][1].values(), executions)
         self._led = leads
+
+    def _clear_graves(self, version: int) -> None:
+        self._swept.append((self.last_success, version))
+        old = self.last_success - _NEWS_TAKES
+        while len(self._swept) > 1 and self._swept[1][0] <= old:
+            self._swept.popleft()
+        at, known = self._swept[0]
+        if at <= old:
+            self._reconciler.world.clear_graves(known)
 
     async def _compare_queues(self) -> None:
         listed, version = await self._kube.list(QUEUES)
