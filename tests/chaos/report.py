@@ -10,7 +10,7 @@ from statistics import median
 
 from tests.chaos.faults import Injected
 from tests.chaos.load import Load
-from tests.chaos.rules import Judge
+from tests.chaos.rules import Execution, Judge
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,12 @@ class Report:
             *((fault.began, f"{fault.kind} {{") for fault in self.faults),
             *((fault.ended, f"}} {fault.kind}") for fault in self.faults),
             *self.leaders,
+            *(moment for x in judge.executions.values() if self._broken(x) for moment in x.story),
         ]
         return "".join(f"{at - self.began:8.2f} {what}\n" for at, what in sorted(moments))
+
+    def _broken(self, execution: Execution) -> bool:
+        return any(execution.name in told for told in self.judge.violations)
 
     def _recoveries(self) -> list[str]:
         by_kind: defaultdict[str, list[Injected]] = defaultdict(list)

@@ -67,6 +67,8 @@ class Execution:
     """By test, the phase in which its latest pod ended."""
     asked_to_end: bool = False
     """Somebody has cancelled or deleted it."""
+    story: list[tuple[float, str]] = field(default_factory=list)
+    """Every write of it, its Jobs and pods: when (monotonic), and what it says."""
 
     @property
     def name(self) -> str:
@@ -135,13 +137,16 @@ class Judge:
                 self._queue(change)
             case "testexecutions":
                 self._execution(change)
+                _tell(self.executions[change.raw["metadata"]["uid"]], change)
             case "jobs" | "pods":
                 labels = change.raw["metadata"].get("labels") or {}
                 execution = self.executions.get(labels.get(_UID, ""))
-                if execution is not None and change.kind == "jobs":
-                    self._job(change, execution, labels[_TEST])
-                elif execution is not None:
-                    self._pod(change, execution, labels[_TEST])
+                if execution is None:
+                    return
+                _tell(execution, change)
+                (self._job if change.kind == "jobs" else self._pod)(
+                    change, execution, labels[_TEST]
+                )
 
     def at_rest(self) -> list[str]:
         """Everything that is not over yet, or lives though it should not."""
@@ -287,6 +292,16 @@ class Judge:
         pod.phase = change.after["status"].get("phase", "Pending")
         if pod.phase in ENDED:
             execution.result[test] = pod.phase
+
+
+def _tell(execution: Execution, change: Change) -> None:
+    metadata, status = change.raw["metadata"], change.raw.get("status") or {}
+    said = [change.kind, metadata["name"], str(status.get("phase", ""))]
+    said += [each["type"] for each in status.get("conditions") or () if each["status"] == "True"]
+    said += ["cancelled"] * bool(change.raw.get("spec", {}).get("cancel"))
+    said += ["being deleted"] * ("deletionTimestamp" in metadata)
+    said += ["gone"] * (change.after is None)
+    execution.story.append((change.at, f"{change.revision} {' '.join(said)}"))
 
 
 def _room(spec: Raw, running: int, *, admitted: bool) -> int:
