@@ -56,8 +56,9 @@ class World:
     def pod(self, job: str, phase: str, suffix: str = "") -> None:
         execution, test, _ = job.split("-")
         labels = {"supercheck.io/execution-uid": execution, "supercheck.io/test": test}
-        metadata = {"uid": job + suffix, "labels": labels, "ownerReferences": [{"uid": job}]}
-        self.write("pods", job + suffix, {"metadata": metadata, "status": {"phase": phase}})
+        name = job + suffix
+        metadata = {"uid": name, "name": name, "labels": labels, "ownerReferences": [{"uid": job}]}
+        self.write("pods", name, {"metadata": metadata, "status": {"phase": phase}})
 
     def runs(self, execution: str, phase: str, test: str = "t0", attempt: int = 1) -> None:
         self.pod(self.job(execution, test, attempt), phase)
