@@ -53,7 +53,7 @@ async def test_it_admits_and_starts_nothing_and_asks_everybody_to_go_elsewhere(
         events = (await stream.read()).decode()  # to its end, which is a proper one
     told = json.loads(events.rpartition("data: ")[2])
     assert told["running"] + told["queued"] > 0.8 * len(admitted), "its news were old"
-    assert operator.stop() == 0
+    assert operator.ended() == 0
     assert time.monotonic() - began < DRAIN + 3
     assert set((await space.phases()).values()) == {"Queued"}
 
@@ -87,7 +87,7 @@ async def test_a_review_on_its_way_is_answered_before_the_end(
     assert head.startswith(b"HTTP/1.1 200 ")
     assert json.loads(body)["response"]["status"]["code"] == 503, "Redis does not answer"
     writer.close()
-    assert operator.stop() == 0
+    assert operator.ended() == 0
 
 
 def _review() -> Raw:

@@ -97,6 +97,11 @@ class Operator:
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Once it is: the exit code."""
+        assert self._process is not None
         return self._process.wait(timeout=20)
 
     @property
