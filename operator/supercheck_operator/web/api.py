@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 from pydantic import BaseModel
 
-from supercheck_operator.kube import EXECUTIONS, Kube, NotFoundError
+from supercheck_operator.kube import EXECUTIONS, AnsweredError, Kube
 from supercheck_operator.ledger.contract import LedgerUnavailableError
 from supercheck_operator.reporting.figures import Figures
 from supercheck_operator.reporting.history import History
@@ -156,8 +156,10 @@ class Api:
             raise missing
         try:
             return shown(await self._kube.get(EXECUTIONS, name, namespace), tests=True)
-        except NotFoundError as error:
-            raise missing from error
+        except AnsweredError as error:
+            if error.status in (403, 404):  # the former where we do not watch: nothing of ours
+                raise missing from error
+            raise
 
     async def _stats_text(self, queue: str) -> str:
         return (await stats(self._figures, queue)).model_dump_json(by_alias=True)
