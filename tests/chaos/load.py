@@ -83,7 +83,7 @@ class Load:
             }
             return _Action("limit", "", "moving", limits)
         if drawn < 0.82 and self._suspended:
-            namespace, name = self._random.choice(self._suspended)
+            namespace, name = self._random.choice(self._suspended[-10:])
             return _Action("resume", namespace, name, {"suspend": False})
         # Mostly of the latest, which are not over yet.
         namespace, name = self._random.choice(self._made[-30:])

@@ -51,6 +51,7 @@ class Report:
         moments = [
             *((at, "admitted") for at in judge.admissions),
             *((at, "launched") for at in judge.launches),
+            *((at, "a pod ended") for at in judge.pod_ends),
             *((fault.began, f"{fault.kind} {{") for fault in self.faults),
             *((fault.ended, f"}} {fault.kind}") for fault in self.faults),
             *self.leaders,

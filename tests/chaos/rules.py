@@ -125,6 +125,8 @@ class Judge:
         """When each execution was stored (monotonic)."""
         self.launches: list[float] = []
         """When each Job was."""
+        self.pod_ends: list[float] = []
+        """When a pod had ended, or was gone: nothing is launched without that, if all is full."""
         self.ends: Counter[str] = Counter()
         """Executions by their final phase."""
         self.most_live: Counter[str] = Counter()
@@ -181,15 +183,16 @@ class Judge:
         specs = self._in_force(queue, change.at)
         if not admitted:
             self.most_live[queue] = max(self.most_live[queue], len(live))
-        parts: list[tuple[str, int, int, list[Raw]]] = [(queue, len(counted), len(live), specs)]
+        parked = [x.namespace for x in everyone if x.counts and x.raw["spec"].get("suspend")]
+        parts = [(queue, len(counted), len(live), len(parked), specs)]
         if all("perNamespace" in spec for spec in specs):
             shares = [spec | spec["perNamespace"] for spec in specs]
             parts += [
-                (f"{queue} of {namespace}", count, live.count(namespace), shares)
-                for namespace, count in Counter(counted).items()
+                (f"{queue} of {name}", count, live.count(name), parked.count(name), shares)
+                for name, count in Counter(counted).items()
             ]
-        for where, count, running, limits in parts:
-            room = max(_room(spec, running, admitted=admitted) for spec in limits)
+        for where, count, running, suspended, limits in parts:
+            room = max(_room(spec, running, suspended, admitted=admitted) for spec in limits)
             if count > room:
                 what = "wait or run" if admitted else "live"
                 self._fails(change, f"{count} {what} in {where}, room is {room}")
@@ -280,16 +283,22 @@ class Judge:
 
     def _pod(self, change: Change, execution: Execution, test: str) -> None:
         uid = change.raw["metadata"]["uid"]
+        lived = uid in execution.pods and execution.pods[uid].lives
         if change.after is None:
             execution.pods[uid].exists = False
-            return
+        else:
+            self._pod_is(execution, test, uid, change.after)
+        if lived and not execution.pods[uid].lives:
+            self.pod_ends.append(change.at)
+
+    def _pod_is(self, execution: Execution, test: str, uid: str, after: Raw) -> None:
         if uid not in execution.pods:
-            job = change.after["metadata"]["ownerReferences"][0]["uid"]
+            job = after["metadata"]["ownerReferences"][0]["uid"]
             execution.pods[uid] = Pod(test, job)
             if job in execution.jobs:
                 execution.jobs[job].pods.add(uid)
         pod = execution.pods[uid]
-        pod.phase = change.after["status"].get("phase", "Pending")
+        pod.phase = after["status"].get("phase", "Pending")
         if pod.phase in ENDED:
             execution.result[test] = pod.phase
 
@@ -304,10 +313,9 @@ def _tell(execution: Execution, change: Change) -> None:
     execution.story.append((change.at, f"{change.revision} {' '.join(said)}"))
 
 
-def _room(spec: Raw, running: int, *, admitted: bool) -> int:
-    """For how many; where a limit was lowered, more may run than it says, and as many as ever may
-    wait beside them.
+def _room(spec: Raw, running: int, suspended: int, *, admitted: bool) -> int:
+    """For how many. Where a limit was lowered, more may run than it says, and as many as ever may
+    wait beside them; and if more are suspended than may wait, a free slot is free for one more.
     """
     limit: int = spec["runningCapacity"]
-    queued: int = spec["queuedCapacity"]
-    return max(limit, running) + queued if admitted else limit
+    return max(limit, running) + max(spec["queuedCapacity"], suspended) if admitted else limit

@@ -172,6 +172,19 @@ def test_beside_more_that_run_than_a_lowered_limit_as_many_wait_as_ever() -> Non
     assert "5 wait or run in q, room is 4" in world.told
 
 
+def test_a_free_slot_is_free_though_more_are_suspended_than_may_wait() -> None:
+    world = World()
+    world.limit(runningCapacity=1, queuedCapacity=2)
+    world.execution("a", suspend=True)
+    world.execution("b", suspend=True)
+    world.limit(runningCapacity=1, queuedCapacity=0)
+    world.now += _MINUTES
+    world.execution("c")
+    assert world.told == ""
+    world.execution("d")
+    assert "4 wait or run in q, room is 3" in world.told
+
+
 @pytest.mark.parametrize("change", [{"phase": "Failed"}, {"status": {"message": "else"}}])
 def test_an_end_that_changes(change: Raw) -> None:
     world = World()
