@@ -136,6 +136,8 @@ def test_a_pod_that_vanished_keeps_the_slot_while_its_job_may_make_another(world
     world.observe(Kind.POD, raw_pod(version=50, **RUNNING), deleted=True)
     assert state(run) is State.RUNNING
     world.observe(Kind.JOB, raw_job(version=51, condition=COMPLETE))
+    assert state(run) is State.RUNNING
+    run.proving = False  # there is no other
     assert state(run) is None
 
 
@@ -301,6 +303,15 @@ def test_of_two_pods_of_one_job_the_living_one_counts(world: World) -> None:
 def test_a_job_that_vanished_without_a_seen_pod_must_be_proven_empty(world: World) -> None:
     run = saw(world, an_execution(), a_job())
     world.observe(Kind.JOB, raw_job(version=50), deleted=True)
+    assert run.proving
+    assert state(run) is State.RUNNING
+
+
+def test_a_job_that_vanished_after_its_pod_must_be_proven_empty(world: World) -> None:
+    """It may have made another pod in between."""
+    run = saw(world, an_execution(), a_job(version=30), a_pod(version=31, **RUNNING))
+    world.observe(Kind.POD, raw_pod(version=32), deleted=True)
+    world.observe(Kind.JOB, raw_job(version=33), deleted=True)
     assert run.proving
     assert state(run) is State.RUNNING
 

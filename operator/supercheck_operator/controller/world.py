@@ -378,8 +378,11 @@ def _stands_elsewhere(known: TestExecution, newer: TestExecution) -> bool:
 
 
 def _seen(run: Run, test: str, job: Job) -> bool:
+    """Whether the last pod of ``job`` is known: after one that vanished, another may have come."""
     pod = run.pods.get(test)
-    return pod is not None and pod.id.attempt == job.id.attempt
+    if pod is None or pod.id.attempt != job.id.attempt:
+        return False
+    return pod.ended or not pod.gone
 
 
 def parse_execution(raw: Raw) -> TestExecution:
