@@ -1,24 +1,22 @@
 """Everything about queues changed while work flows through them."""
 
 import asyncio
+import json
 import random
-import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest_asyncio
 
 from harness.api import Api, Raw, Space, execution
-from harness.chronicle import Chronicle
+from harness.chronicle import Chronicle, Moment
 from harness.process import Operator
 from harness.steps import FINAL, QUEUES, change_queue, make_queue, until_stats
 from harness.waiting import eventually
 
 SETTINGS = {"SWEEP_SECONDS": "2"}
 CHANGES = 50
-IN_FLIGHT = 0.4
-"""Seconds: a slot claimed by an old limit may get its Job this much after the new one is known."""
 HELD = ("Hold", "HoldAndDrain")
 GONE = -1
 
@@ -28,26 +26,53 @@ async def operator(lasting_operator: Operator) -> Operator:
     return lasting_operator
 
 
-@dataclass
+@dataclass(frozen=True)
+class Span:
+    """A limit, by resourceVersions: since when it may have decided, until when it surely has."""
+
+    limit: int
+    since: int
+    until: int | None = None
+    claimed: frozenset[str] = frozenset()
+    """Executions that had their slot by then; their Jobs may come later."""
+
+    def decided(self, start: Moment) -> bool:
+        if start.version < self.since:
+            return False
+        before = self.until is None or start.version <= self.until
+        return before or start.execution.name in self.claimed
+
+
 class InForce:
     """The limits of one queue, as the test has set them and the operator has taken them over."""
 
-    spans: list[tuple[int, float, float]] = field(default_factory=list)
-    """Limit, since when it may have been in force, until when."""
+    def __init__(self, api: Api, operator: Operator, queue: str) -> None:
+        self._api = api
+        self._operator = operator
+        self._queue = queue
+        self._spans: list[Span] = []
 
-    def begins(self, limit: int) -> None:
-        self.spans.append((limit, time.monotonic(), float("inf")))
+    async def begins(self, limit: int) -> None:
+        """It is about to be set."""
+        self._spans.append(Span(limit, await self._version()))
 
-    def acknowledged(self) -> None:
-        """What was before the newest is in force no more."""
-        now = time.monotonic()
-        self.spans = [
-            (limit, since, min(until, now)) for limit, since, until in self.spans[:-1]
-        ] + self.spans[-1:]
+    async def acknowledged(self) -> None:
+        """The operator works by the newest: what was before decides about nothing more."""
+        version = await self._version()
+        _, answer = await self._operator.get(f"/api/executions?queue={self._queue}")
+        claimed = frozenset(each["name"] for each in json.loads(answer)["running"])
+        self._spans = [
+            span if span.until is not None else replace(span, until=version, claimed=claimed)
+            for span in self._spans[:-1]
+        ] + self._spans[-1:]
 
-    def most(self, at: float) -> int:
-        """The highest that may have decided about a start that was seen then."""
-        return max(limit for limit, since, until in self.spans if since <= at <= until + IN_FLIGHT)
+    def most(self, start: Moment) -> int:
+        """The highest that may have decided about ``start``."""
+        return max(span.limit for span in self._spans if span.decided(start))
+
+    async def _version(self) -> int:
+        listed = await self._api.get(f"{QUEUES}?limit=1")
+        return int(listed["metadata"]["resourceVersion"])
 
 
 async def _acknowledged(operator: Operator, queue: str, limit: int) -> None:
@@ -118,7 +143,7 @@ def _never_over(chronicle: Chronicle, limits: dict[str, InForce]) -> Counter[str
         queue = moment.execution.queue
         if moment.starts and queue in limits:
             starts[queue] += 1
-            most = limits[queue].most(moment.seen)
+            most = limits[queue].most(moment)
             assert moment.count(queue) <= most, (queue, moment.count(queue), most)
     return starts
 
@@ -147,26 +172,26 @@ async def test_limits_changed_at_random_under_load_hold_for_every_start(
 ) -> None:
     chance = random.Random(7)
     names = [await make_queue(space, f"live-{n}", runningCapacity=3) for n in "ab"]
-    limits = {name: InForce() for name in names}
+    limits = {name: InForce(api, operator, name) for name in names}
     for each in limits.values():
-        each.begins(3)
+        await each.begins(3)
     loads = [Load(space, name, random.Random(name)) for name in names]
     async with Chronicle(api) as chronicle:
         tasks = await _submitting(*loads)
         for _ in range(CHANGES):
             name, limit = chance.choice(names), chance.randint(0, 8)
-            limits[name].begins(limit)
+            await limits[name].begins(limit)
             await change_queue(
                 space, name, runningCapacity=limit,
                 ordering=chance.choice(["FIFO", "FairShare"]),
                 ageingSeconds=chance.choice([None, 1, 60]),
             )  # fmt: skip
             await _acknowledged(operator, name, limit)
-            limits[name].acknowledged()
+            await limits[name].acknowledged()
             await asyncio.sleep(chance.uniform(0, 1.5))
         await _stopped(tasks)
         for name in names:
-            limits[name].begins(6)
+            await limits[name].begins(6)
             await change_queue(space, name, runningCapacity=6)
         for load in loads:
             assert await _nothing_is_lost(operator, load, {"Passed"})
@@ -185,8 +210,8 @@ async def test_stop_policies_flipped_and_queues_deleted_under_load(
     """While it holds, or is gone, nothing starts; at the end nothing is lost."""
     chance = random.Random(11)
     name = await make_queue(space, "flipped", runningCapacity=6)
-    limits = InForce()
-    limits.begins(6)
+    limits = InForce(api, operator, name)
+    await limits.begins(6)
     load = Load(space, name, random.Random(name))
     policies: Counter[str] = Counter()
     async with Chronicle(api) as chronicle:
@@ -195,11 +220,11 @@ async def test_stop_policies_flipped_and_queues_deleted_under_load(
             await asyncio.sleep(chance.uniform(0.1, 1.5))
             policy = chance.choice(["None", "None", *HELD, "Closed", "deleted"])
             policies[policy] += 1
-            limits.begins(0 if policy in (*HELD, "deleted") else 6)
+            await limits.begins(0 if policy in (*HELD, "deleted") else 6)
             await _flip(operator, space, name, policy)
-            limits.acknowledged()
+            await limits.acknowledged()
         await _stopped(tasks)
-        limits.begins(6)
+        await limits.begins(6)
         await _flip(operator, space, name, "None")
         ends = await _nothing_is_lost(operator, load, {"Passed", "Cancelled"})
         await chronicle.caught_up()
