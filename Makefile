@@ -42,9 +42,10 @@ type: install ## mypy, strict
 	$(BIN)/mypy operator tests e2e benchmarks charts
 
 .PHONY: test
-test: install ## Everything: lint, types, unit, contract, chart, integration and chaos on a real API server, e2e on a real node
+test: install ## Everything: lint, types, unit, contract, simulation, chart, integration and chaos on a real API server, e2e on a real node
 	$(MAKE) lint type
 	$(BIN)/python -m pytest tests/unit tests/contract --cov --cov-report=term:skip-covered
+	PYTHONHASHSEED=0 $(BIN)/python -m pytest tests/simulation
 	$(BIN)/python -m pytest tests/chart
 	$(BIN)/python -m pytest tests/integration
 	$(BIN)/python -m pytest tests/chaos
