@@ -39,7 +39,7 @@ class Report:
                 f"ended by themselves: {list(self.ends)}",
                 f"violations: {len(judge.violations)}",
                 *judge.violations[:20],
-                f"{'fault':<30}{'times':>6}{'to the next admission':>26}{'next launch':>20}",
+                f"{'fault':<30}{'times':>6}{'to the next judgement':>26}{'next launch':>20}",
                 f"{'':<36}{'median, most (s)':>26}{'median, most (s)':>20}",
                 *self._recoveries(),
             ]
@@ -66,19 +66,34 @@ class Report:
         by_kind: defaultdict[str, list[Injected]] = defaultdict(list)
         for fault in self.faults:
             by_kind[fault.kind].append(fault)
+        judge = self.judge
         return [
             f"{kind:<30}{len(faults):>6}"
-            f"{_recovery(faults, self.judge.admissions):>26}"
-            f"{_recovery(faults, self.judge.launches):>20}"
+            f"{_figures([_next(self.load.judged, fault.ended) for fault in faults]):>26}"
+            f"{_figures([_launch(judge, fault.ended) for fault in faults]):>20}"
             for kind, faults in sorted(by_kind.items())
         ]
 
 
-def _recovery(faults: Sequence[Injected], moments: Sequence[float]) -> str:
-    """From the end of a fault to the next of ``moments``; other faults may go on meanwhile."""
-    took = []
-    for fault in faults:
-        at = bisect.bisect_left(moments, fault.ended)
-        if at < len(moments):
-            took.append(moments[at] - fault.ended)
-    return f"{median(took):.1f}, {max(took):.1f}" if took else "-"
+def _launch(judge: Judge, over: float) -> float | None:
+    """Seconds to the next launch, from when the fault was ``over`` and a slot free.
+
+    Pods end when Kubernetes' own components have recovered; until one does, none can be launched.
+    """
+    before = bisect.bisect_left(judge.launches, over)
+    since = judge.launches[before - 1] if before else 0.0
+    freed = bisect.bisect_left(judge.pod_ends, since)
+    if freed == len(judge.pod_ends):
+        return None
+    return _next(judge.launches, max(over, judge.pod_ends[freed]))
+
+
+def _next(moments: Sequence[float], after: float) -> float | None:
+    """Seconds to the next of ``moments``; other faults may go on meanwhile."""
+    at = bisect.bisect_left(moments, after)
+    return moments[at] - after if at < len(moments) else None
+
+
+def _figures(took: Sequence[float | None]) -> str:
+    known = [seconds for seconds in took if seconds is not None]
+    return f"{median(known):.1f}, {max(known):.1f}" if known else "-"
