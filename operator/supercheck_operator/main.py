@@ -24,7 +24,6 @@ from supercheck_operator import __version__, crds, installation
 from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
 from supercheck_operator.admission.keeper import Keeper
-from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.board import Board
 from supercheck_operator.controller.controller import Controller
 from supercheck_operator.controller.leadership import Leadership, LeadershipLostError
@@ -279,9 +278,9 @@ class Operator:
         )
         reconciler = controller.reconciler
         self._health.measure(reconciler.behind)
-        self._metrics.registry.register(OldestWait(reconciler.world, self._queues))
+        self._metrics.registry.register(OldestWait(reconciler.world, self._queues, controller.now))
         await controller.see()
-        self._shown.is_shown_by(Board(reconciler, self._settings, now=utc_now))
+        self._shown.is_shown_by(Board(reconciler, self._settings, now=controller.now))
         if isinstance(self._ledger, BufferedLedger):
             self._ready(reconciler)  # to admit and to show; another one may be leading
         if "api" in self._settings.components:

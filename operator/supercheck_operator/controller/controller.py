@@ -52,6 +52,8 @@ class Controller:
         self._metrics = metrics
         self._tasks = tasks
         self._leadership = leadership
+        self.now = kube.clock.now
+        """The API server's time, from which all that is told and stored has its own."""
         self.reconciler = Reconciler(
             kube=kube,
             ledger=ledger,
@@ -69,10 +71,12 @@ class Controller:
             interval=settings.sweep_seconds,
             job_ttl=timedelta(seconds=settings.job_ttl_seconds),
             namespaces=settings.watch_namespaces,
-            now=kube.clock.now,
+            now=self.now,
         )
         self._leading: list[asyncio.Task[None]] = []
-        self._writer = QueueStatusWriter(kube=kube, reconciler=self.reconciler, figures=figures)
+        self._writer = QueueStatusWriter(
+            kube=kube, reconciler=self.reconciler, figures=figures, now=self.now
+        )
 
     async def see(self) -> None:
         """Until everything that exists has been seen; an API server that is away is waited for."""
