@@ -286,6 +286,20 @@ async def test_silent_it_is_given_up_in_time_and_what_comes_late_does_nothing(
     await counts_are_exact(ledger)
 
 
+async def test_whatever_the_client_stumbles_over_nobody_is_admitted(
+    ledger: RedisLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a cluster does while its nodes change."""
+
+    async def stumble(*_: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'name'")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("redis.asyncio.Redis.evalsha", stumble)
+        assert "cannot be used: 'NoneType'" in await refused(ledger)
+    assert await submit(ledger)
+
+
 async def test_connections_that_are_cut_are_made_again(
     server: RedisServer, ledger: RedisLedger
 ) -> None:

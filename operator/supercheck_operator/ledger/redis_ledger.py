@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any, Final, TypeVar, cast
 from uuid import uuid4
 
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
 from supercheck_operator.ledger.buffered import Update
 from supercheck_operator.ledger.capacity import Limits, Occupancy, stats
@@ -140,7 +140,9 @@ class RedisLedger:
         """
         try:
             answer = await _within(TIMEOUT, self._answer(what, arguments))
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:
+            # Not only RedisError and OSError: redis-py may stumble, with an AttributeError, while
+            # the nodes of a cluster change. Whatever it is, nothing is known.
             self._on_error()
             if isinstance(error, ReadOnlyError):
                 await self._reconnect()
