@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from supercheck_operator import crds
 from supercheck_operator.admission import registration
+from supercheck_operator.admission.certificates import server_context
 from supercheck_operator.admission.keeper import (
     CertificateError,
     Keeper,
@@ -41,9 +43,19 @@ class StartError(Exception):
 def new_keeper(
     kube: Kube, settings: Settings, names: Sequence[str], registry: CollectorRegistry
 ) -> Keeper:
-    """Who sees to the webhook's certificate, as ``settings`` say; it is for ``names``."""
+    """Who sees to the webhook's certificate, as ``settings`` say; it is for ``names``.
+
+    Raises StartError.
+    """
+    clients = settings.webhook_client_ca_file
+    try:
+        server_context(clients)
+    except OSError as error:
+        broken = isinstance(error, ssl.SSLError)
+        told = "it holds no certificate" if broken else error.strerror
+        raise StartError(f"WEBHOOK_CLIENT_CA_FILE cannot be {str(clients)!r}: {told}.") from error
     if settings.webhook_certificates is not None:
-        return MountedCertificates(settings.webhook_certificates, registry)
+        return MountedCertificates(settings.webhook_certificates, registry, clients)
     store: Store = MemoryStore()
     if settings.webhook_secret is not None:
         store = SecretStore(kube, namespace=settings.pod_namespace, name=settings.webhook_secret)
@@ -55,6 +67,7 @@ def new_keeper(
         names=names,
         lifetime=timedelta(seconds=settings.webhook_certificate_seconds),
         registry=registry,
+        clients=clients,
     )
 
 

@@ -20,13 +20,18 @@ from aiohttp import web
 from kubernetes.aio import client
 from prometheus_client import disable_created_metrics
 
-from supercheck_operator import __version__, crds, installation
+from supercheck_operator import __version__, crds, installation, log
 from supercheck_operator.admission import endpoint
 from supercheck_operator.admission.admitter import Admitter
+from supercheck_operator.admission.door import IDLE_SECONDS, Door
 from supercheck_operator.admission.keeper import Keeper
 from supercheck_operator.controller.board import Board
 from supercheck_operator.controller.controller import Controller
-from supercheck_operator.controller.leadership import Leadership, LeadershipLostError
+from supercheck_operator.controller.leadership import (
+    Leadership,
+    LeadershipLostError,
+    NotLeadingError,
+)
 from supercheck_operator.controller.oldest_wait import OldestWait
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.declared_queues import DeclaredQueues
@@ -110,11 +115,7 @@ def _crds(arguments: argparse.Namespace) -> int:
 
 
 def _log(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    log.begin(settings.log_level)
     for chatty in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
@@ -196,9 +197,9 @@ class Operator:
         return kube
 
     def _candidate(self, where: client.Configuration) -> Leadership | None:
-        """In a cluster, where a Lease can be; beside it, who runs this leads."""
+        """In a cluster, where a Lease can be; beside it, who runs this leads, if it may."""
         namespace = self._settings.pod_namespace
-        if not namespace:
+        if not namespace or "controller" not in self._settings.components:
             return None
         return Leadership(
             kube=self._client(where, write_timeout=WRITE_TIMEOUT),
@@ -285,7 +286,8 @@ class Operator:
             self._ready(reconciler)  # to admit and to show; another one may be leading
         if "api" in self._settings.components:
             tasks.create_task(self._history.run())
-        controller.lead(partial(self._ready, reconciler))
+        if "controller" in self._settings.components:
+            controller.lead(partial(self._ready, reconciler))
         watching = asyncio.Event()
         tasks.create_task(self._take_signals_back(watching))
         await controller.watch(watching)
@@ -302,9 +304,11 @@ class Operator:
 
     def _acting(self, where: client.Configuration) -> Kube:
         """The controller's own client: nothing is sent unless this process is sure to lead."""
-        leadership = self._leadership
+        leadership, controls = self._leadership, "controller" in self._settings.components
 
         def may_write(verb: str, resource: str) -> None:
+            if not controls:
+                raise NotLeadingError("this process has no controller")
             if leadership is not None:
                 leadership.check()
             self._count(verb, resource)
@@ -329,7 +333,10 @@ class Operator:
         app = server.application(
             figures=self._figures, metrics=self._metrics, health=self._health, api=api
         )
-        await self._listen(app, self._settings.http_port, "--http-port")
+        runner = self._runner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, self._host, self._settings.http_port)
+        await self._listen(runner, site, "--http-port", self._settings.http_port)
 
     def _api(self, kube: Kube) -> Api:
         """With --local, callers act as who runs it; in a cluster, as themselves only."""
@@ -351,18 +358,24 @@ class Operator:
             settings=self._settings,
             metrics=self._metrics,
         )
-        app = endpoint.application(admitter)
-        await self._listen(app, self._settings.webhook_port, "--webhook-port", tls)
+        runner = self._runner(endpoint.application(admitter), keepalive_timeout=IDLE_SECONDS)
+        await runner.setup()
+        site = Door(runner, self._host, self._settings.webhook_port, tls)
+        await self._listen(runner, site, "--webhook-port", self._settings.webhook_port)
+
+    @property
+    def _host(self) -> str | None:
+        return "127.0.0.1" if self._settings.local else None
+
+    def _runner(self, app: web.Application, **rest: Any) -> web.AppRunner:  # noqa: ANN401 - aiohttp's
+        app.on_response_prepare.append(self._ask_for_another_connection)
+        return web.AppRunner(app, access_log=None, shutdown_timeout=server.SHUTDOWN_SECONDS, **rest)
 
     async def _listen(
-        self, app: web.Application, port: int, flag: str, tls: ssl.SSLContext | None = None
+        self, runner: web.AppRunner, site: web.BaseSite, flag: str, port: int
     ) -> None:
-        host = "127.0.0.1" if self._settings.local else None
-        app.on_response_prepare.append(self._ask_for_another_connection)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=server.SHUTDOWN_SECONDS)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+            await site.start()
         except OSError as error:
             await runner.cleanup()
             raise StartError(

@@ -54,6 +54,7 @@ class Settings(BaseModel):
     webhook_service: Annotated[str, Field(pattern=_NAME)] = "supercheck-operator"
     webhook_secret: Annotated[str, Field(pattern=_NAME)] | None = None
     webhook_certificates: Path | None = None
+    webhook_client_ca_file: Path | None = None
     webhook_certificate_seconds: Annotated[int, Field(ge=10, le=10 * 365 * 86_400)] = 90 * 86_400
     pod_namespace: str = ""
     pod_name: str = ""
@@ -77,9 +78,10 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _ledger_is_kept(self) -> Settings:
-        if "controller" not in self.components:
+        if self.ledger == "memory" and "controller" not in self.components:
             raise ValueError(
-                "--components must include controller: its process keeps the ledger in memory"
+                "--components must include controller: its process keeps the ledger in memory;"
+                " without it, --ledger redis is needed"
             )
         return self
 
@@ -166,6 +168,7 @@ _VARIABLES: Final[dict[str, str]] = {
     "sweep_seconds": "SWEEP_SECONDS",
     "drain_seconds": "DRAIN_SECONDS",
     "webhook_certificate_seconds": "WEBHOOK_CERTIFICATE_SECONDS",
+    "webhook_client_ca_file": "WEBHOOK_CLIENT_CA_FILE",
     "watch_namespaces": "WATCH_NAMESPACES",
     "pod_namespace": "POD_NAMESPACE",
     "pod_name": "POD_NAME",
@@ -197,7 +200,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "TEST_EXECUTION_TIMEOUT_MS (900000), RETRY_AFTER_SECONDS (0: clients are not told to "
         "retry), JOB_TTL_SECONDS (86400: Jobs, pods and logs are kept so long after the end), "
         "SWEEP_SECONDS (30), DRAIN_SECONDS (0: answer on for so long after SIGTERM), "
-        "WEBHOOK_CERTIFICATE_SECONDS (7776000), WATCH_NAMESPACES (empty: all), POD_NAMESPACE; "
+        "WEBHOOK_CERTIFICATE_SECONDS (7776000), WEBHOOK_CLIENT_CA_FILE (none), "
+        "WATCH_NAMESPACES (empty: all), POD_NAMESPACE; "
         "for Redis: "
         "REDIS_URL, or REDIS_HOST and REDIS_PORT (6379); REDIS_USERNAME, REDIS_PASSWORD or "
         "REDIS_PASSWORD_FILE; REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE; REDIS_PREFIX"

@@ -32,6 +32,7 @@ EVERYTHING: Final = (
     *("--set=ingress.enabled=true", "--set=ingress.host=queues.example.com"),
     *("--set=httpRoute.enabled=true", "--set=httpRoute.parentRefs[0].name=gateway"),
     *("--set=rbac.queueViewers[0]=testers", "--set=watchNamespaces={team-a,team-b}"),
+    "--set=webhook.clientCA=api-servers",
     *("--set=queues.nightly.runningCapacity=1", "--set=image.digest=sha256:" + 64 * "a"),
 )
 CERT_MANAGER: Final = "--set=certificates.mode=certManager"
@@ -558,6 +559,18 @@ def test_every_flag_and_variable_is_one_that_the_operator_takes() -> None:
     assert flags - said_flags == {"--components", "--context", "--kubeconfig", "--ledger"}
     assert variables - said_variables == set()
     assert {name for name in said_variables - variables if not name.startswith("REDIS_")} == set()
+
+
+def test_an_authority_of_clients_is_read_from_a_config_map() -> None:
+    assert "WEBHOOK_CLIENT_CA_FILE" not in {each["name"] for each in container()["env"]}
+    arguments = ("--set=webhook.clientCA=api-servers",)
+    operator = container(*arguments)
+    [said] = [each for each in operator["env"] if each["name"] == "WEBHOOK_CLIENT_CA_FILE"]
+    [mount] = [each for each in operator["volumeMounts"] if each["name"] == "clients"]
+    assert said["value"] == f"{mount['mountPath']}/ca.crt"
+    spec = find(rendered(*arguments), "Deployment")["spec"]["template"]["spec"]
+    [volume] = [each for each in spec["volumes"] if each["name"] == "clients"]
+    assert volume["configMap"]["name"] == "api-servers"
 
 
 def test_an_image_is_named_by_its_digest_where_one_is_given() -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +34,16 @@ def _kindless(*arguments: str | Path) -> str:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One for each test module, so that what one module breaks is no other's concern."""
+    with run_cluster(tmp_path_factory.mktemp("cluster") / "kubeconfig") as made:
+        yield made
+
+
+@contextmanager
+def run_cluster(kubeconfig: Path, *options: str | Path) -> Iterator[Cluster]:
     name = f"supercheck-it-{uuid.uuid4().hex[:8]}"
-    kubeconfig = tmp_path_factory.mktemp(name) / "kubeconfig"
     _kindless(
         "create", "cluster", "--name", name, "--kubeconfig", kubeconfig,
-        "--no-node", "--fake-nodes", "1", "--audit", "--owner-pid", str(os.getpid()),
+        "--no-node", "--fake-nodes", "1", "--audit", "--owner-pid", str(os.getpid()), *options,
     )  # fmt: skip
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "kindless"
     yield Cluster(name, kubeconfig, cache / "clusters" / name / "logs" / "audit.log")

@@ -67,6 +67,28 @@ async def test_a_flag_that_cannot_be_is_named(flags: list[str], named: str) -> N
     assert named in await refused(*flags)
 
 
+async def test_the_controller_can_be_elsewhere_only_with_a_ledger_that_is() -> None:
+    assert await refused("--components", "admission,api") == (
+        "supercheck-operator: --components must include controller: its process keeps the ledger in"
+        " memory; without it, --ledger redis is needed."
+    )
+
+
+async def test_an_authority_of_clients_that_cannot_be_read_is_named(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    for content, told in ((None, "No such file"), ("none", "it holds no certificate")):
+        file = tmp_path / "clients.crt"
+        if content is not None:
+            file.write_text(content)
+        sentence = await refused(
+            "--local", "--kubeconfig", str(cluster.kubeconfig),
+            "--http-port", str(free_port()), "--webhook-port", str(free_port()),
+            WEBHOOK_CLIENT_CA_FILE=str(file),
+        )  # fmt: skip
+        assert f"WEBHOOK_CLIENT_CA_FILE cannot be '{file}': {told}" in sentence
+
+
 async def test_equal_ports_are_refused() -> None:
     sentence = await refused("--http-port", "9000", "--webhook-port", "9000")
     assert "--webhook-port" in sentence

@@ -64,6 +64,20 @@ def test_the_server_speaks_no_tls_before_1_2() -> None:
     assert server_context().minimum_version == ssl.TLSVersion.TLSv1_2
 
 
+def test_a_server_for_some_clients_asks_for_their_certificate(
+    issued: Certificates, tmp_path: Path
+) -> None:
+    assert server_context().verify_mode is ssl.CERT_NONE
+    file = tmp_path / "ca.crt"
+    file.write_bytes(issued.authority)
+    context = server_context(file)
+    assert context.verify_mode is ssl.CERT_REQUIRED
+    assert len(context.get_ca_certs()) == 1
+    file.write_text("none")
+    with pytest.raises(ssl.SSLError):
+        server_context(file)
+
+
 def test_the_key_does_not_stay_on_the_disk(
     issued: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -136,7 +136,8 @@ def test_a_process_without_the_controller_would_have_no_ledger() -> None:
     with pytest.raises(SettingsError) as refusal:
         load_from("--components", "admission,api")
     assert str(refusal.value) == (
-        "--components must include controller: its process keeps the ledger in memory."
+        "--components must include controller: its process keeps the ledger in memory;"
+        " without it, --ledger redis is needed."
     )
 
 

@@ -72,6 +72,12 @@ def parser() -> argparse.ArgumentParser:
         help="have the API server store JSON, so that etcd can be read by anyone",
     )
     cluster.add_argument(
+        "--admission-config",
+        type=Path,
+        metavar="FILE",
+        help="the API server's AdmissionConfiguration",
+    )
+    cluster.add_argument(
         "--owner-pid", type=int, metavar="PID", help="delete the cluster when this process dies"
     )
     cluster.set_defaults(run=_create)
@@ -147,6 +153,7 @@ def _create(arguments: argparse.Namespace) -> None:
             fake_nodes=int(arguments.no_node) if fake is None else fake,
             audit=arguments.audit,
             json_storage=arguments.json_storage,
+            admission_config=arguments.admission_config,
             owner=arguments.owner_pid or lifecycle.owner_from_environment(),
         )
     )

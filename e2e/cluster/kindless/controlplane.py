@@ -43,6 +43,8 @@ def configuration(cluster: Cluster, address: str | None) -> list[dict[str, Any]]
     overrides = {}
     if cluster.json_storage:
         api_server["storage-media-type"] = "application/json"
+    if cluster.admission_config:
+        api_server["admission-control-config-file"] = cluster.admission_config
     if address:
         # Pods reach it by the bridge, and it reaches the kubelet with a certificate of its own.
         overrides["bind-address"] = "0.0.0.0"

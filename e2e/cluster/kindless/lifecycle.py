@@ -24,6 +24,7 @@ class Wish:
     fake_nodes: int = 0
     audit: bool = False
     json_storage: bool = False
+    admission_config: Path | None = None
     owner: int | None = None
 
 
@@ -91,6 +92,9 @@ def _reserve(wish: Wish) -> Cluster:
             real_node=wish.real_node,
             audit=wish.audit,
             json_storage=wish.json_storage,
+            admission_config=str(wish.admission_config.absolute())
+            if wish.admission_config
+            else None,
             ports=record.choose_ports(port for other in others for port in other.ports.values()),
             kubeconfig=str(wish.kubeconfig.absolute()),
         )

@@ -30,6 +30,7 @@ class Cluster:
     real_node: bool = True
     audit: bool = False
     json_storage: bool = False
+    admission_config: str | None = None
     ports: dict[str, int] = field(default_factory=dict)
     kubeconfig: str | None = None  # the file of the user's that got an entry
     restore: dict[str, str] = field(default_factory=dict)  # files of the system, as they were

@@ -61,10 +61,17 @@ class Certificates:
         return x509.load_pem_x509_certificate(self.certificate)
 
 
-def server_context() -> ssl.SSLContext:
-    """For a server: TLS 1.2 or newer, with no certificate yet."""
+def server_context(clients: Path | None = None) -> ssl.SSLContext:
+    """For a server: TLS 1.2 or newer, with no certificate yet.
+
+    With ``clients``, a file of authorities, only for those who have a certificate of one of them.
+    Raises OSError, which ssl.SSLError is, if it cannot be read.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if clients is not None:
+        context.load_verify_locations(clients)
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 

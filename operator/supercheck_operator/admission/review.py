@@ -6,15 +6,19 @@ https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-con
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from pydantic import ValidationError
 
-from supercheck_operator.resources import GROUP, Raw, TestExecution
+from supercheck_operator.resources import GROUP, VERSION, Raw, TestExecution
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
+_OURS: Final = {"group": GROUP, "version": VERSION, "kind": "TestExecution"}
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_UID: Final = re.compile(r"[-.\w]{1,128}", re.ASCII)
 _OPERATIONS: Final = ("CREATE", "UPDATE", "DELETE", "CONNECT")
 
 
@@ -104,11 +108,7 @@ def parse(body: bytes) -> Submission | str:
     uid = request.get("uid")
     if not isinstance(uid, str) or not uid:
         raise MalformedReviewError("The request has no uid.")
-    kind = request.get("kind")
-    if not isinstance(kind, dict) or (kind.get("group"), kind.get("kind")) != (
-        GROUP,
-        "TestExecution",
-    ):
+    if request.get("kind") != _OURS:
         raise MalformedReviewError("The request is not about a TestExecution.")
     operation = request.get("operation")
     if operation not in _OPERATIONS:
@@ -123,9 +123,9 @@ def _submission(uid: str, request: Raw) -> Submission:
     if not isinstance(raw, dict) or not isinstance(raw.get("metadata"), dict):
         raise MalformedReviewError("The request has no object.")
     object_uid = raw["metadata"].get("uid")
-    if not isinstance(object_uid, str) or not object_uid:
+    if not isinstance(object_uid, str) or not _UID.fullmatch(object_uid):
         raise MalformedReviewError("The object has no metadata.uid.")
-    if not isinstance(namespace, str) or not namespace:
+    if not isinstance(namespace, str) or not _NAMESPACE.fullmatch(namespace):
         raise MalformedReviewError("The request has no namespace.")
     dry_run = request.get("dryRun", False)
     if not isinstance(dry_run, bool):

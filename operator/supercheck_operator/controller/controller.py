@@ -32,7 +32,10 @@ _IN_FLIGHT: Final = 1.5
 
 
 class Controller:
-    """``leadership`` is None where nobody else can lead. ``kube`` asks it before every write."""
+    """``leadership`` is None where nobody else can lead. ``kube`` asks it before every write.
+
+    In a process without that component it only sees, for admission and API, and never leads.
+    """
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Controller:
             settings=settings,
             metrics=metrics,
             spawn=tasks.create_task,
-            leads=leadership is None,
+            leads=leadership is None and "controller" in settings.components,
         )
         self._sweeper = Sweeper(
             kube=kube,
