@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from kubernetes.aio import client
 from prometheus_client import disable_created_metrics
 
@@ -119,6 +120,13 @@ def _log(settings: Settings) -> None:
     for chatty in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_is_ours)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """What is not HTTP is its sender's mistake, who is told so: no error, and no traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)
 
 
 class Operator:

@@ -6,11 +6,12 @@ admission and controller read objects through them. Durations are whole seconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 Raw = dict[str, Any]
@@ -133,9 +134,18 @@ class Model(BaseModel):
 DnsLabel = Annotated[
     str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
+
+
+def _quantity(value: int | str) -> int | str:
+    if not re.search(QUANTITY_PATTERN, str(value)):
+        raise ValueError("it is no quantity, such as 500m or 1Gi")
+    return value
+
+
 Quantity = Annotated[
     int | str,
     Field(json_schema_extra={"pattern": QUANTITY_PATTERN}),
+    AfterValidator(_quantity),
 ]
 Words = Annotated[list[str], Field(max_length=4096)]
 Labels = Annotated[dict[str, str], Field(max_length=64)]

@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from supercheck_operator.resources import API_VERSION as OBJECT_VERSION
 from supercheck_operator.resources import GROUP, VERSION, Raw, TestExecution
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -51,12 +52,15 @@ class Submission:
         The API server has held it against the schema already; this is for what reaches the
         webhook without, and for what no schema can say.
         """
-        metadata = self.raw["metadata"] | {"namespace": self.namespace}
+        # A new one has no version yet; written as text, it would be none to a strict reading.
+        metadata = self.raw["metadata"] | {"namespace": self.namespace, "resourceVersion": 0}
         try:
-            execution = TestExecution.model_validate(self.raw | {"metadata": metadata})
+            # As JSON: only so a strict reading, which takes no "1" for 1, knows words for enums.
+            text = json.dumps(self.raw | {"metadata": metadata})
+            execution = TestExecution.model_validate_json(text, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
+            field = ".".join(str(part) for part in first["loc"]) or "object"
             raise InvalidExecutionError(f"{field}: {first['msg']}") from error
         names = [test.name for test in execution.spec.tests]
         if len(set(names)) < len(names):
@@ -122,6 +126,8 @@ def _submission(uid: str, request: Raw) -> Submission:
     raw, namespace = request.get("object"), request.get("namespace")
     if not isinstance(raw, dict) or not isinstance(raw.get("metadata"), dict):
         raise MalformedReviewError("The request has no object.")
+    if (raw.get("apiVersion"), raw.get("kind")) != (OBJECT_VERSION, "TestExecution"):
+        raise MalformedReviewError("The object is not a TestExecution.")
     object_uid = raw["metadata"].get("uid")
     if not isinstance(object_uid, str) or not _UID.fullmatch(object_uid):
         raise MalformedReviewError("The object has no metadata.uid.")
