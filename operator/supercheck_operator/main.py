@@ -289,7 +289,8 @@ class Operator:
         self._health.measure(reconciler.behind)
         self._metrics.registry.register(OldestWait(reconciler.world, self._queues, controller.now))
         await controller.see()
-        self._shown.is_shown_by(Board(reconciler, self._settings, now=controller.now))
+        board = Board(reconciler, self._settings, now=controller.now)
+        self._shown.is_shown_by(board, controller.stale)
         if isinstance(self._ledger, BufferedLedger):
             self._ready(reconciler)  # to admit and to show; another one may be leading
         if "api" in self._settings.components:

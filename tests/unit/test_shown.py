@@ -15,8 +15,12 @@ def test_nothing_can_be_shown_before_there_is_a_source() -> None:
     with pytest.raises(LedgerUnavailableError):
         _ = everything.source
     source = cast("Source", object())
-    everything.is_shown_by(source)
+    stale = False
+    everything.is_shown_by(source, lambda: stale)
     assert everything.source is source
+    stale = True
+    with pytest.raises(LedgerUnavailableError):
+        _ = everything.source
 
 
 def test_a_list_leaves_tests_out() -> None:

@@ -148,8 +148,12 @@ class Board:
 def slot_seconds(reconciler: Reconciler, queue: str) -> float | None:
     """How long executions of ``queue`` lately held their slot, on average; None if nobody knows.
 
-    As this process has measured it; before that, by the results that are kept.
+    As who leads has measured it, which the queue's status tells everybody else; before that, by the
+    results that are kept.
     """
+    resource = reconciler.queues.get(queue).resource
+    if not reconciler.leads and resource is not None:
+        return resource.status.slot_seconds
     measured = reconciler.pace.mean(queue)
     seconds = reconciler.results.mean_seconds(queue) if measured is None else measured
     return None if seconds is None else round(seconds, 1)

@@ -94,6 +94,10 @@ class Controller:
         gc.collect()
         gc.freeze()
 
+    def stale(self) -> bool:
+        """Whether what has been seen may be long over."""
+        return self._sweeper.stale
+
     def lead(self, led: Callable[[], None]) -> None:
         """Act, as soon as this process leads, which ``led`` is told."""
         self._spawn(self._lead(led))

@@ -48,6 +48,8 @@ _LIST_GOES_ON: Final = 0.1
 """Seconds without another item after which a watch's list is at its end."""
 _NEWS_TAKES: Final = 60.0
 """Seconds after which no watch tells any more what was known to a LIST."""
+_STALE_AFTER: Final = 15.0
+"""Seconds beyond three sweeps; each of them has some to end in."""
 _FIRST_INTERVAL: Final = 5.0
 """Seconds to the second sweep, which finds what was deleted before the watches began."""
 
@@ -82,6 +84,11 @@ class Sweeper:
         """The last sweep was that of a leader: one by one, it does not begin with deletions."""
         self.last_success = 0.0
         """Monotonic time of the last complete sweep; 0 before the first."""
+
+    @property
+    def stale(self) -> bool:
+        """Whether what is known may be long over, as the API server tells nothing."""
+        return time.monotonic() - self.last_success > 3 * self._interval + _STALE_AFTER
 
     def soon(self) -> None:
         """Sweep before anything else is done: a watch has begun with a list."""

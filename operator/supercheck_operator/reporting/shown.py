@@ -5,7 +5,7 @@ These models are the only definition: the OpenAPI document is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -100,15 +100,17 @@ class Shown:
 
     def __init__(self) -> None:
         self._source: Source | None = None
+        self._stale: Callable[[], bool] = lambda: False
 
-    def is_shown_by(self, source: Source) -> None:
-        self._source = source
+    def is_shown_by(self, source: Source, stale: Callable[[], bool]) -> None:
+        """``stale`` tells whether what ``source`` shows may be long over."""
+        self._source, self._stale = source, stale
 
     @property
     def source(self) -> Source:
-        """Raises LedgerUnavailableError before everything has been seen."""
-        if self._source is None:
-            raise LedgerUnavailableError("nothing has been read yet")
+        """Raises LedgerUnavailableError while what there is has not been seen, or not for long."""
+        if self._source is None or self._stale():
+            raise LedgerUnavailableError("nothing has been read yet, or not for long")
         return self._source
 
 
