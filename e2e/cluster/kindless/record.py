@@ -4,7 +4,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from kindless import paths, processes
@@ -65,9 +65,12 @@ def load(name: str) -> Cluster | None:
     """The record of a cluster, be it ready, half-created or dead; None if there is none."""
     file = paths.clusters() / name / "cluster.json"
     try:
-        return Cluster(**json.loads(file.read_text()))
+        stored = json.loads(file.read_text())
     except FileNotFoundError:
         return None
+    # One of another version of this tool may say more.
+    known = {each.name for each in fields(Cluster)}
+    return Cluster(**{name: value for name, value in stored.items() if name in known})
 
 
 def existing(name: str) -> Cluster:

@@ -32,3 +32,11 @@ def test_a_record_is_read_as_written() -> None:
     assert record.load("two") is None
     with pytest.raises(Problem, match="There is no cluster 'two'"):
         record.existing("two")
+
+
+def test_a_record_of_another_version_is_read_as_far_as_it_is_understood() -> None:
+    cluster = Cluster("one", ports={"etcd": 1})
+    cluster.save()
+    file = cluster.folder / "cluster.json"
+    file.write_text(file.read_text().replace("{", '{"novelty": true,', 1))
+    assert record.every() == [cluster]
