@@ -12,6 +12,7 @@ import ssl
 import string
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import closing
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ class Judge:
 
     def _connect(self) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection("127.0.0.1", self._port, context=self._tls, timeout=10)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def __call__(self, body: bytes) -> None:
         headers = {"Content-Type": "application/json"}
@@ -144,7 +148,8 @@ async def judge(
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
         await api.create("/api/v1/namespaces", namespace)
         _, authority = await registered(operator, api)
-        yield Judge(operator, authority)
+        with closing(Judge(operator, authority)) as made:
+            yield made
     finally:
         operator.kill()
 
