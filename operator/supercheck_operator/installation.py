@@ -49,13 +49,13 @@ def new_keeper(
     """
     clients = settings.webhook_client_ca_file
     try:
-        server_context(clients)
+        context = server_context(clients)
     except OSError as error:
         broken = isinstance(error, ssl.SSLError)
         told = "it holds no certificate" if broken else error.strerror
         raise StartError(f"WEBHOOK_CLIENT_CA_FILE cannot be {str(clients)!r}: {told}.") from error
     if settings.webhook_certificates is not None:
-        return MountedCertificates(settings.webhook_certificates, registry, clients)
+        return MountedCertificates(settings.webhook_certificates, registry, context)
     store: Store = MemoryStore()
     if settings.webhook_secret is not None:
         store = SecretStore(kube, namespace=settings.pod_namespace, name=settings.webhook_secret)
@@ -67,7 +67,7 @@ def new_keeper(
         names=names,
         lifetime=timedelta(seconds=settings.webhook_certificate_seconds),
         registry=registry,
-        clients=clients,
+        context=context,
     )
 
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from harness.api import GROUP, Api, Space
 from harness.process import Operator
+from harness.redis_server import RedisServer
 from harness.waiting import eventually
 
 KINDLESS = Path(sys.executable).with_name("kindless")
@@ -58,6 +59,12 @@ async def api(cluster: Cluster) -> AsyncIterator[Api]:
 
 
 NewOperator = Callable[..., Operator]
+
+
+@pytest.fixture
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import os
 import signal
 import ssl
 import time
-from collections.abc import Iterator
 
 import aiohttp
-import pytest
 
 from conftest import NewOperator
 from harness.api import Raw, Space, execution
@@ -18,12 +16,6 @@ from harness.redis_server import RedisServer
 from harness.waiting import eventually
 
 DRAIN = 3.0
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 async def test_it_admits_and_starts_nothing_and_asks_everybody_to_go_elsewhere(

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import pytest_asyncio
@@ -22,12 +22,6 @@ UNVERIFIABLE = (
 FULL = (5, 5, 50, 50)
 SWEEPS_ARE_RARE = {"SWEEP_SECONDS": "600"}
 """So that what recovers within seconds does so because Redis is back."""
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import pytest_asyncio
@@ -20,12 +19,6 @@ from kindless import components
 FULL = (5, 5, 50, 50)
 KEY = "supercheck:ledger:v1"
 SWEEPS = {"SWEEP_SECONDS": "1"}
-
-
-@pytest.fixture
-def redis_server() -> Iterator[RedisServer]:
-    with RedisServer() as server:
-        yield server
 
 
 @pytest_asyncio.fixture(loop_scope="session")

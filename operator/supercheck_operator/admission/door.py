@@ -100,8 +100,6 @@ class Door(web.BaseSite):
 
     def forget(self, connection: _Connection) -> None:
         self._all.discard(connection)
-        self.arriving.pop(connection, None)
-        self.idle.pop(connection, None)
 
 
 class _Connection(asyncio.Protocol):

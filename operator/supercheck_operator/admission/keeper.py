@@ -129,8 +129,8 @@ def _pair(data: Mapping[str, bytes], prefix: str) -> Certificates | None:
 class _Served:
     """The context of the running server, and the metric that says how long it will do."""
 
-    def __init__(self, registry: CollectorRegistry, clients: Path | None) -> None:
-        self.context = server_context(clients)
+    def __init__(self, registry: CollectorRegistry, context: ssl.SSLContext | None) -> None:
+        self.context = context or server_context()
         self._now: Certificates | None = None
         self._expires = Gauge(
             "supercheck_webhook_certificate_expires_seconds",
@@ -161,19 +161,19 @@ class OwnCertificates:
         names: Sequence[str],
         lifetime: timedelta,
         registry: CollectorRegistry,
-        clients: Path | None = None,
+        context: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """``trust`` puts a bundle in place, and tells whether it was in place already.
 
-        ``clients`` is a file of the authorities whose clients are answered; None: anybody is.
+        ``context`` is the server's, which gets the certificate; None: one that answers anybody.
         """
         self._store = store
         self._trust = trust
         self._names = names
         self._lifetime = lifetime
         self._now = now
-        self._served = _Served(registry, clients)
+        self._served = _Served(registry, context)
         self._in_place: tuple[bytes, datetime] | None = None
         self.context = self._served.context
 
@@ -232,10 +232,10 @@ class MountedCertificates:
     """Somebody else's, such as cert-manager's, in a folder that they keep up to date."""
 
     def __init__(
-        self, folder: Path, registry: CollectorRegistry, clients: Path | None = None
+        self, folder: Path, registry: CollectorRegistry, context: ssl.SSLContext | None = None
     ) -> None:
         self._folder = folder
-        self._served = _Served(registry, clients)
+        self._served = _Served(registry, context)
         self.context = self._served.context
 
     async def begin(self) -> None:
