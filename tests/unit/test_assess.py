@@ -354,7 +354,10 @@ def test_a_job_that_vanished_without_a_pod_is_a_deleted_job() -> None:
 
 
 def test_what_ran_and_left_nothing_behind_is_a_deleted_job() -> None:
-    lost = judge(execution(status=stored(("login", "Running"))))
+    run = execution(status=stored(("login", "Running")))
+    unsure = judge(run, confirmed=None)
+    assert (unsure.phase, unsure.doubtful) == (Phase.RUNNING, True), "it may not be seen yet"
+    lost = judge(run)
     assert outcome(lost) == (Phase.ERROR, Reason.JOB_DELETED)
 
 

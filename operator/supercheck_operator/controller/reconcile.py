@@ -177,6 +177,10 @@ class Reconciler:
         for name in self._dirty:
             self._signal(name)
 
+    @property
+    def _acts(self) -> bool:
+        return self.leads and not self._held
+
     def _signal(self, name: str) -> None:
         if self._held:
             return
@@ -212,7 +216,7 @@ class Reconciler:
         self.looks += 1
 
     async def _start(self, queue: Queue) -> None:
-        while self.leads and not self._held and queue.spec is not None:
+        while self._acts and queue.spec is not None:
             limits = self._settings.limits(queue.spec)
             entry = queue.next(limits.running)
             if entry is None:
@@ -238,7 +242,9 @@ class Reconciler:
         assessment = run.assessment = self._assess(queue, run)
         run.resting = assessment is not None and assessment.resting
         await self._settle(queue, run)
-        if not self.leads:
+        if self._held:
+            self.touch(run)
+        if not self._acts:
             return
         if run.proving or (assessment is not None and assessment.doubtful):
             self._once(f"prove {run.uid}", partial(self._prove, run))
@@ -264,7 +270,8 @@ class Reconciler:
         if evidence is None:
             return None
         assessment = assess(evidence)
-        if run.execution is not None and status.ends(run.execution, assessment):
+        # It stands, so it is for who has seen everything.
+        if self._acts and run.execution is not None and status.ends(run.execution, assessment):
             run.verdict = assessment
         return assessment
 

@@ -90,7 +90,9 @@ def _judge_nothing(evidence: Evidence, stored: TestStatus) -> Judged:
         update = {"reason": Reason.STARTING, "message": told}
         return Judged(stored.model_copy(update=update), delay=delay)
     if stored.phase is Phase.RUNNING:
-        # It ran, and nothing is left of it: deleted while nobody was looking.
+        # It ran, and nothing is left of it: deleted while nobody was looking; if that is so.
+        if evidence.confirmed is None:
+            return Judged(stored, look_again=evidence.now)
         return Judged(ended(evidence, stored, JOB_DELETED))
     return Judged(stored)
 
