@@ -26,12 +26,23 @@ from supercheck_operator.admission.keeper import (
 )
 from supercheck_operator.admission.registration import LocalRegistration
 from supercheck_operator.declared_queues import DeclarationError, DeclaredQueues
-from supercheck_operator.kube import CRDS, EXECUTIONS, QUEUES, Kube, KubeError, NotFoundError
+from supercheck_operator.kube import (
+    CRDS,
+    EXECUTIONS,
+    QUEUES,
+    AnsweredError,
+    Kube,
+    KubeError,
+    NotFoundError,
+    UnreachableError,
+)
 from supercheck_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _FIELD_MANAGER: Final = "supercheck-operator"
+_TRIED_AGAIN: Final = 1.0
+"""Seconds between two tries to reach the API server."""
 _SERVED_WITHIN: Final = 30.0
 """Seconds from a definition's creation until the API server serves it."""
 
@@ -76,8 +87,32 @@ async def prepare(
 ) -> None:
     """Reach the API server and see to definitions, queues and webhook. Raises StartError.
 
-    ``keeper`` keeps the certificate of our webhook, if we serve one.
+    ``keeper`` keeps the certificate of our webhook, if we serve one. In a cluster, an API server
+    that is away comes back, and is waited for: to end would cost ever longer pauses between starts.
     """
+    told = ""
+    while True:
+        try:
+            return await _prepare(kube, settings, keeper, declared)
+        except KubeError as error:
+            before, told = (
+                told,
+                f"The API server at {kube.configuration.host} cannot be used: {error}",
+            )
+            if not settings.pod_namespace or not _passes(error):
+                raise StartError(f"{told.rstrip('.')}.") from error
+            if told != before:
+                logger.warning("waiting: %s", told)
+        await asyncio.sleep(_TRIED_AGAIN)
+
+
+def _passes(error: KubeError) -> bool:
+    return isinstance(error, UnreachableError) or (isinstance(error, AnsweredError) and error.busy)
+
+
+async def _prepare(
+    kube: Kube, settings: Settings, keeper: Keeper | None, declared: DeclaredQueues | None
+) -> None:
     try:
         logger.info("Kubernetes %s at %s", await kube.version(), kube.configuration.host)
         if settings.local:
@@ -90,11 +125,6 @@ async def prepare(
             await _begin(keeper, settings)
     except DeclarationError as error:
         raise StartError(str(error)) from error
-    except KubeError as error:
-        told = str(error).rstrip(".")
-        raise StartError(
-            f"The API server at {kube.configuration.host} cannot be used: {told}."
-        ) from error
 
 
 async def _apply_definitions(kube: Kube, settings: Settings) -> None:

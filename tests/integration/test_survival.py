@@ -65,6 +65,36 @@ async def test_api_server_killed_twice_for_four_seconds_during_200_executions(
     assert await operator.stats() == (0, 5, 0, 1000)
 
 
+async def test_a_start_in_a_cluster_waits_for_an_api_server_that_is_away(
+    cluster: Cluster, operator: Operator, new_operator: NewOperator, space: Space
+) -> None:
+    # The first one has seen to it that there are definitions.
+    assert operator.stop() == 0
+    late = new_operator(
+        local=False, flags=["--components", "controller,api"], POD_NAMESPACE=space.name
+    )
+    await asyncio.to_thread(components.kill, cluster.name, "kube-apiserver")
+    try:
+        late.launch()
+
+        async def waits() -> bool:
+            assert late.running, late.log
+            return "waiting: The API server at https://" in late.log
+
+        await eventually(waits, "it says that it waits")
+        assert (await late.get("/readyz"))[0] == 503
+        assert (await late.get("/healthz"))[0] == 200
+        await asyncio.sleep(2)  # tries that change nothing
+        assert late.log.count("waiting: ") == 1
+    finally:
+        await asyncio.to_thread(components.start, cluster.name, "kube-apiserver")
+    await eventually(lambda: _is_ready(late), "it is ready")
+
+
+async def _is_ready(operator: Operator) -> bool:
+    return (await operator.get("/readyz"))[0] == 200
+
+
 async def test_order_of_creation_survives_a_restart(
     new_operator: NewOperator, space: Space
 ) -> None:

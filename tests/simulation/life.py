@@ -28,7 +28,10 @@ _KINDS: Final = {EXECUTIONS: Kind.EXECUTION, JOBS: Kind.JOB, PODS: Kind.POD}
 
 
 class Life:
-    """From the start of the process to its kill -9. ``fail`` is told of a task that raised."""
+    """From the start of the process to its kill -9. ``fail`` is told of a task that raised.
+
+    It follows until it is to ``lead``.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class Life:
         self.client = client
         self.weather = Weather()
         self.watching = False
+        self.leads = False
         self._api = api
         self._noise = noise
         self._fail = fail
@@ -63,6 +67,7 @@ class Life:
             settings=settings,
             metrics=self.metrics,
             spawn=self._spawn,
+            leads=False,
         )
         self.sweeper = Sweeper(
             kube=kube,
@@ -74,6 +79,10 @@ class Life:
             now=client.clock.now,
         )
         self._spawn(self._start())
+
+    def lead(self) -> None:
+        self.reconciler.take_over()
+        self._spawn(self._lead())
 
     @property
     def alive(self) -> bool:
@@ -143,14 +152,20 @@ class Life:
     # The process ---------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        while True:
-            try:
-                await self.sweeper.sweep()
-                break
-            except KubeError:
-                await asyncio.sleep(1)
+        await self._see()
         self._spawn(self.sweeper.run())
         self.begin_watch()
+
+    async def _lead(self) -> None:
+        await self._see()
+        self.leads = True
+
+    async def _see(self) -> None:
+        while True:
+            try:
+                return await self.sweeper.sweep()
+            except KubeError:
+                await asyncio.sleep(1)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if not self.alive:

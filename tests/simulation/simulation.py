@@ -74,6 +74,8 @@ class Simulation:
         """UIDs of those to whom something was done, so that their fate alone says nothing."""
         self.drained: set[str] = set()
         self.life: Life | None = None
+        """That of who leads, or was the last to."""
+        self._standby: Life | None = None
         self._fuse: int | None = None
         self._users: set[asyncio.Task[None]] = set()
 
@@ -100,8 +102,8 @@ class Simulation:
             self._playing.cancel()
 
     def _close(self) -> None:
-        if self.life is not None:
-            self.life.kill()
+        for life in self._lives():
+            life.kill()
         if tasks := asyncio.all_tasks(self.loop):
             for task in tasks:
                 task.cancel()
@@ -131,11 +133,23 @@ class Simulation:
         if self.life is not None and self.life.alive:
             return
         self.truth.restarted()
+        self.life = self._standby or self._new_life()
+        self.life.lead()
+        self._standby = self._new_life() if self.story.standby else None
+        self._note("the operator leads")
+
+    def _new_life(self) -> Life:
         client = Client(self.api, self._landed, self.noise, self._operators_now)
-        client.weather = self.story.weather
-        self.life = Life(self.api, client, SETTINGS, self.noise, self.fail)
-        self.life.weather = self.story.weather
-        self._note("the operator starts")
+        life = Life(self.api, client, SETTINGS, self.noise, self.fail)
+        life.weather = client.weather = self.story.weather
+        return life
+
+    def _lives(self) -> list[Life]:
+        return [life for life in (self.life, self._standby) if life is not None]
+
+    def _one_life(self, event: Event) -> Life:
+        lives = self._lives()
+        return lives[event.whom % len(lives)]
 
     def _operators_now(self) -> datetime:
         return self.api.now() + self.skew
@@ -276,18 +290,18 @@ class Simulation:
             self._kill()
 
     def _lose_the_watch(self, event: Event) -> None:
-        if self.life is not None and self.life.watching:
-            self.life.end_watch()
+        life = self._one_life(event)
+        if life.watching:
+            life.end_watch()
             self.blind += 0.3 + 2.0 * event.number
-            self.loop.call_later(0.3 + 2.0 * event.number, self.life.begin_watch)
+            self.loop.call_later(0.3 + 2.0 * event.number, life.begin_watch)
 
     def _outage(self, event: Event) -> None:
-        if self.life is None:
-            return
+        life = self._one_life(event)
         seconds = 0.3 + 3.0 * event.number
         self.blind += seconds
-        self.life.client.outage = True
-        self.loop.call_later(seconds, setattr, self.life.client, "outage", False)
+        life.client.outage = True
+        self.loop.call_later(seconds, setattr, life.client, "outage", False)
 
     def _jump(self, event: Event) -> None:
         seconds = _JUMPS[event.number % len(_JUMPS)]
@@ -313,8 +327,9 @@ class Simulation:
         if self.life is None or not self.life.alive:
             await asyncio.sleep(_LONGEST_RESTART)
         assert self.life is not None
-        self.life.client.weather = self.life.weather = Weather()
-        self.life.client.outage = False
+        for life in self._lives():
+            life.client.weather = life.weather = Weather()
+            life.client.outage = False
         self._note("all is well")
 
     async def _until_quiet(self) -> None:
@@ -326,7 +341,7 @@ class Simulation:
 
     async def _restless(self) -> str:
         """What is not as it is to be when all is over; empty when it is."""
-        if self.life is None or not self.life.watching:
+        if self.life is None or not self.life.watching or not self.life.leads:
             return "the operator is not ready"
         return self._unfinished() or self._alive() or await self._miscounted(self.life)
 

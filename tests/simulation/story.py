@@ -74,6 +74,8 @@ class Story:
     queues: tuple[tuple[tuple[str, Any], ...], ...] = ((), ())
     weather: Weather = field(default_factory=Weather)
     noise: int = 0
+    standby: bool = False
+    """Another process watches all the time, and leads when the first one is gone."""
 
     @property
     def tests(self) -> int:
@@ -139,4 +141,5 @@ stories = st.builds(
     queues=st.tuples(st.sampled_from(_QUEUES), st.sampled_from(_QUEUES)),
     weather=st.sampled_from(_WEATHERS),
     noise=st.integers(0, 2**16),
+    standby=st.sampled_from((False, False, True)),
 )
