@@ -73,7 +73,7 @@ demo: install ## Real test containers, five at a time, watched live in the termi
 
 .PHONY: bench
 bench: install ## How long a slot stays empty, beside an ideal loop
-	$(BIN)/python benchmarks/handoff.py
+	$(BIN)/python -m benchmarks.handoff
 
 .PHONY: image
 image: install ## Build the operator's image; BASE=... for another base than python:3.13-slim

@@ -1,7 +1,7 @@
 """A picture of the dashboard: its own queries, answered by a real Prometheus that has watched an
 operator under load.
 
-    .venv/bin/python benchmarks/dashboard.py [--minutes 3] [--into docs/images/dashboard.svg]
+    .venv/bin/python -m benchmarks.dashboard [--minutes 3] [--into docs/images/dashboard.svg]
 
 The cluster has fake nodes; everything else is real.
 """
@@ -19,9 +19,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from charts.generate import picture
 from charts.generate.picture import Answers, Series

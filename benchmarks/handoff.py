@@ -3,7 +3,7 @@
 The ideal loop is the least that could work: one watch on pods, one Job created for each that has
 ended, no admission, no status, no crash safety. What the operator costs is the ratio to it.
 
-    .venv/bin/python benchmarks/handoff.py [--executions 300] [--waiting 1000]
+    .venv/bin/python -m benchmarks.handoff [--executions 300] [--waiting 1000]
 
 Times depend on the machine; compare ratios. Figures go to the standard output.
 """
@@ -23,8 +23,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "integration"))
 
 from harness.api import Api, Raw, Space, execution
 from harness.process import Operator

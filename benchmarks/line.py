@@ -3,7 +3,7 @@
 A start is an end (a slot is free), the choice of the next, and its move from the line to the slots.
 All of it is memory; no cluster is needed.
 
-    .venv/bin/python benchmarks/line.py [--starts 2000]
+    .venv/bin/python -m benchmarks.line [--starts 2000]
 
 Figures go to the standard output, in microseconds. The bound of the contract is a millisecond.
 """

@@ -435,6 +435,8 @@ class Reconciler:
         assert run.execution is not None
         now = self._now()
         due = status.due(run.execution, assessment, now=now, written=self._written.get(run.uid))
+        if _goes_on(run, assessment):
+            due = None
         if due is not None and due <= now:
             self._once(run.uid, partial(self._write, queue, run))
             due = None
@@ -460,7 +462,7 @@ class Reconciler:
         await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
         assessment = self._assess(queue, run)
         execution = run.execution
-        if execution is None or assessment is None or not status.may_write(execution, assessment):
+        if execution is None or assessment is None or not _may_write(run, assessment):
             return
         now = self._now()
         metadata = execution.metadata
@@ -541,6 +543,16 @@ class Reconciler:
         if assessment.started_at and assessment.completed_at:
             took = assessment.completed_at - assessment.started_at
             self._metrics.execution_duration.labels(queue, phase).observe(took.total_seconds())
+
+
+def _goes_on(run: Run, assessment: Assessment) -> bool:
+    """A Job that is being asked for is still of the attempt that ends; only then it is over."""
+    return assessment.resting and bool(run.launching)
+
+
+def _may_write(run: Run, assessment: Assessment) -> bool:
+    assert run.execution is not None
+    return not _goes_on(run, assessment) and status.may_write(run.execution, assessment)
 
 
 def _level(error: KubeError) -> int:

@@ -58,6 +58,11 @@ class Api:
         assert status == 200, body
         return body
 
+    async def text(self, path: str) -> str:
+        async with self._session.get(path) as response:
+            assert response.status == 200, await response.text()
+            return await response.text()
+
     async def items(self, path: str) -> list[Raw]:
         found: list[Raw] = (await self.get(path))["items"]
         return found

@@ -1,0 +1,1 @@
+"""What the benchmarks have in common: a control plane, what things cost on it, tables."""
