@@ -17,25 +17,27 @@ Raw = dict[str, Any]
 GROUP = "/apis/supercheck.io/v1alpha1"
 
 
+def session(kubeconfig: Path, **options: Any) -> aiohttp.ClientSession:
+    """To the API server, as the user of ``kubeconfig``; ``options`` are the connector's."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+    tls = ssl.create_default_context(cadata=authority)
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(base64.b64decode(user["client-certificate-data"]))
+        file.write(base64.b64decode(user["client-key-data"]))
+        file.flush()
+        tls.load_cert_chain(file.name)
+    connector = aiohttp.TCPConnector(ssl=tls, **{"limit": 200, **options})
+    return aiohttp.ClientSession(cluster["server"], connector=connector, read_bufsize=2**21)
+
+
 class Api:
     """Requests by path; answers as (status, body)."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        config = yaml.safe_load(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
-        tls = ssl.create_default_context(cadata=authority)
-        tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(base64.b64decode(user["client-certificate-data"]))
-            file.write(base64.b64decode(user["client-key-data"]))
-            file.flush()
-            tls.load_cert_chain(file.name)
-        self._session = aiohttp.ClientSession(
-            cluster["server"],
-            connector=aiohttp.TCPConnector(ssl=tls, limit=200),
-            read_bufsize=2**21,
-        )
+        self._session = session(kubeconfig)
 
     async def close(self) -> None:
         await self._session.close()

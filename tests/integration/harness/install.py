@@ -1,5 +1,6 @@
 """What an installation puts into a cluster, put there and taken away by hand."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -28,15 +29,18 @@ async def install_definitions(api: Api) -> None:
     await eventually(established, "the definitions are established")
 
 
-async def install_webhook(api: Api, port: int) -> None:
-    """As the chart does, but by URL: nothing runs in this cluster that a service could lead to."""
+async def install_webhook(api: Api, port: int, *, namespaces: Sequence[str] = ()) -> None:
+    """As the chart does, but by URL: nothing runs in this cluster that a service could lead to.
+
+    ``namespaces``: those whose creations are judged; all, if there are none.
+    """
     rule = {
         "apiGroups": ["supercheck.io"],
         "apiVersions": ["v1alpha1"],
         "operations": ["CREATE"],
         "resources": ["testexecutions"],
     }
-    webhook = {
+    webhook: Raw = {
         "name": "admission.supercheck.io",
         "admissionReviewVersions": ["v1"],
         "clientConfig": {"url": f"https://127.0.0.1:{port}/validate"},
@@ -45,6 +49,9 @@ async def install_webhook(api: Api, port: int) -> None:
         "sideEffects": "NoneOnDryRun",
         "timeoutSeconds": 10,
     }
+    if namespaces:
+        label = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": [*namespaces]}
+        webhook["namespaceSelector"] = {"matchExpressions": [label]}
     body = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
