@@ -29,13 +29,15 @@ _HEADERS: Final = {"Content-Type": "application/json"}
 
 
 class Creates:
-    """``latencies`` and ``lateness`` (of sending) are seconds, ``answers`` counts by status."""
+    """``latencies`` and ``lateness`` (of sending) are seconds, ``answers`` counts by status,
+    ``troubles`` are all other answers than the good one, in words."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
         self._latencies: list[float] = []
         self._lateness: list[float] = []
         self._answers: Counter[str] = Counter()
+        self._troubles: set[str] = set()
 
     async def connect(self) -> Raw:
         await asyncio.gather(*(self._ask() for _ in range(_CONNECTIONS)))
@@ -49,7 +51,8 @@ class Creates:
             json.dumps(execution(f"{name}-{number}", queue=queue)).encode()
             for number in range(round(rate * seconds))
         ]
-        self._latencies, self._lateness, self._answers = [], [], Counter()
+        self._latencies, self._lateness = [], []
+        self._answers, self._troubles = Counter(), set()
         gc.collect()
         begin = time.monotonic() + _LEAD
         async with asyncio.TaskGroup() as tasks:
@@ -61,16 +64,20 @@ class Creates:
             "latencies": self._latencies,
             "lateness": self._lateness,
             "answers": self._answers,
+            "troubles": sorted(self._troubles),
         }
 
     async def _create(self, path: str, body: bytes, due: float) -> None:
         self._lateness.append(time.monotonic() - due)
         try:
             async with self._http.post(path, data=body, headers=_HEADERS) as response:
-                await response.read()
+                said = await response.read()
                 answer = str(response.status)
+                if response.status != 201:
+                    self._troubles.add(json.loads(said)["message"])
         except (aiohttp.ClientError, TimeoutError) as error:
             answer = type(error).__name__
+            self._troubles.add(repr(error))
         self._latencies.append(time.monotonic() - due)
         self._answers[answer] += 1
 
