@@ -50,3 +50,10 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 2**20
+
+
+def peak_mib(pid: int) -> float:
+    """The most that was resident at any time."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    [found] = [line for line in lines if line.startswith("VmHWM:")]
+    return int(found.split()[1]) / 1024

@@ -1,0 +1,29 @@
+"""That every benchmark runs and tells what it should, at a size that says nothing of speed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def figures(tmp_path: Path, name: str, *arguments: str) -> Any:
+    """The JSON of ``python -m benchmarks.NAME``."""
+    into = tmp_path / "figures.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments, "--into", str(into)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
+    return json.loads(into.read_text())
+
+
+def test_size(tmp_path: Path) -> None:
+    told = figures(
+        tmp_path, "size", "--sizes", "20", "--queues", "1", "3", "--handoffs", "10",
+        "--requests", "3", "--sweeps", "1", "--sweep-seconds", "1", "--to-the-end",
+    )  # fmt: skip
+    shapes = [(row["shape"], row["queues"], row["executions"]) for row in told["rows"]]
+    assert shapes == [("queued", 1, 20), ("queued", 3, 20), ("finished", 1, 20)]
+    assert all(row["first Job s"] > 0 and row["executions/s"] > 0 for row in told["rows"])
+    [end] = told["to_the_end"]
+    assert end["Passed"] == 20
