@@ -27,3 +27,17 @@ def test_size(tmp_path: Path) -> None:
     assert all(row["first Job s"] > 0 and row["executions/s"] > 0 for row in told["rows"])
     [end] = told["to_the_end"]
     assert end["Passed"] == 20
+
+
+def test_handoff(tmp_path: Path) -> None:
+    told = figures(
+        tmp_path, "handoff", "--contenders", "ideal", "operator",
+        "--capacities", "5", "--durations", "0", "--executions", "20",
+    )  # fmt: skip
+    for rows in (told["rows"], told["costs"]):
+        assert [row["contender"] for row in rows] == ["ideal", "operator"]
+    assert all(row["per second"] > 0 and row["pod max"] > 0 for row in told["rows"])
+    # Nobody has fewer: the Job, its pod, and where that is bound.
+    created = {row["write"]: row for row in told["writes"]}
+    for write in ("POST jobs", "POST pods", "POST pods/binding"):
+        assert (created[write]["ideal"], created[write]["operator"]) == (1, 1)

@@ -72,6 +72,7 @@ KUBERNETES = Module(
 ETCD = Module("etcd", "go.etcd.io/etcd/server/v3")
 KWOK = Module("kwok", "sigs.k8s.io/kwok", ("sigs.k8s.io/kwok/pkg/consts.Version",))
 HELM = Module("helm", "helm.sh/helm/v4", ("helm.sh/helm/v4/internal/version.version",))
+KUEUE = Module("kueue", "sigs.k8s.io/kueue", ("sigs.k8s.io/kueue/pkg/version.GitVersion",))
 KSTATUS = Module("kstatus", "sigs.k8s.io/cli-utils")
 COREDNS = Module("coredns", "github.com/coredns/coredns")
 PROMETHEUS = Module(
@@ -101,6 +102,7 @@ BINARIES = {
         Binary("kwokctl", KWOK, "sigs.k8s.io/kwok/cmd/kwokctl", 10),
         Binary("coredns", COREDNS, "github.com/coredns/coredns", 150),
         Binary("helm", HELM, "helm.sh/helm/v4/cmd/helm", 90),
+        Binary("kueue", KUEUE, "sigs.k8s.io/kueue/cmd/kueue", 300),
         Binary("kstatus", KSTATUS, "kindless/tools/kstatus", 20),
         Binary("promtool", PROMETHEUS, "github.com/prometheus/prometheus/cmd/promtool", 80),
         Binary("prometheus", PROMETHEUS, "github.com/prometheus/prometheus/cmd/prometheus", 50),

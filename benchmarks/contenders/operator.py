@@ -1,0 +1,48 @@
+"""This operator, one process, with its webhook and its status; its queue on hold until all wait."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from benchmarks.contenders import Case, Turn, clear, create, until_all
+from benchmarks.lib.control_plane import ControlPlane
+from harness.api import Raw, Space, execution
+from harness.process import Operator
+from harness.steps import FINAL, change_queue
+from harness.waiting import eventually
+
+QUEUE = "default"
+
+
+@asynccontextmanager
+async def operator(plane: ControlPlane, space: Space, case: Case) -> AsyncIterator[Turn]:
+    process = Operator(
+        plane.kubeconfig,
+        plane.folder / "operator.log",
+        RUNNING_CAPACITY=str(case.capacity),
+        QUEUED_CAPACITY="100000",
+    )
+    await process.start()
+    try:
+        await change_queue(space, QUEUE, stopPolicy="Hold")
+        bodies = (execution(f"ours-{i}", runs_for=case.runs_for) for i in range(case.executions))
+        await create(space.api, space.executions, bodies)
+
+        async def all_wait() -> bool:
+            return (await process.stats())[:3] == (0, case.capacity, case.executions)
+
+        await eventually(all_wait, f"{case.executions} wait for {case.capacity} slots")
+        yield Turn(
+            process.pid,
+            partial(change_queue, space, QUEUE, stopPolicy="None"),
+            partial(until_all, space.api, space.executions, _final),
+        )
+        await clear(space, space.executions)
+    finally:
+        process.stop()
+
+
+def _final(body: Raw) -> bool:
+    return body.get("status", {}).get("phase") in FINAL
