@@ -14,9 +14,9 @@ a pod's end until the Job that takes its slot is created, or resumed; ``pod``: u
 runs. The first end is paired with the first Job that found no slot free at the beginning, and so
 on. ``used``: the share of slots with a running pod, in the mean of the time when somebody waited.
 
-Cost of an execution. ``requests`` and ``writes``: of all clients of the API server. ``own``: ms of
-CPU of the contender's process; ``API server``: of that one. Counted until the contender has written
-its last word about each execution.
+Cost of an execution, from its submission to the last word about it. ``requests`` and ``writes``: of
+all clients of the API server; ``to wait``: those of the writes until it waits. ``own``: ms of CPU
+of the contender's process; ``API server``: of that one.
 
 ``/ideal`` is the ratio of the column before it to the ideal loop's.
 
@@ -36,7 +36,7 @@ from typing import Final
 from benchmarks.contenders import Case, Contender
 from benchmarks.contenders.ideal import ideal
 from benchmarks.contenders.kueue import Kueue
-from benchmarks.contenders.measure import Result, measure
+from benchmarks.contenders.measure import Result, measure, writes
 from benchmarks.contenders.operator import operator
 from benchmarks.lib import report
 from benchmarks.lib.control_plane import control_plane
@@ -92,17 +92,18 @@ def costs(result: Result) -> report.Row:
     return {
         **_labels(result),
         "requests": spent.requests.total() / executions,
-        "writes": spent.writes.total() / executions,
+        "writes": writes(spent.requests).total() / executions,
+        "to wait": writes(spent.waiting).total() / executions,
         "own": 1000 * spent.own / executions,
         "API server": 1000 * spent.api_server / executions,
     }
 
 
-def writes(results: Sequence[Result]) -> list[report.Row]:
+def kinds_of_writes(results: Sequence[Result]) -> list[report.Row]:
     """By case each kind of write, of an execution, with a column for each contender."""
     rows: list[report.Row] = []
     for case, of_case in groupby(results, lambda result: result.case):
-        made = {result.contender: result.spent.writes for result in of_case}
+        made = {result.contender: writes(result.spent.requests) for result in of_case}
         rows.extend(
             {
                 "slots": case.capacity,
@@ -167,7 +168,7 @@ def main() -> None:
     of_cost = beside_ideal(
         [costs(result) for result in results], "requests", "writes", "API server"
     )
-    of_writes = writes(results)
+    of_writes = kinds_of_writes(results)
     report.publish("handoff", rows, arguments.into, costs=of_cost, writes=of_writes)
     print(f"### Cost of an execution\n\n{report.table(of_cost)}\n")
     print(f"### Writes of an execution\n\n{report.table(of_writes)}")

@@ -1,7 +1,7 @@
 """What is compared by the hand-off benchmark: whatever runs N pods, never more than some at once.
 
-A contender is an asynchronous context manager. When it is entered, its processes run and all its
-executions wait; when it is left, neither they nor it are there any more.
+A contender is an asynchronous context manager. While it is entered, its process runs; when it is
+left, neither that nor anything it has made is there any more.
 """
 
 from __future__ import annotations
@@ -41,12 +41,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Turn:
-    """``pid``: the contender's process. ``go``: those who wait may start.
+    """What is asked of a contender, one after the other; ``pid`` is its process.
 
-    ``settled`` returns when the contender has written its last word about each execution.
+    ``submit`` returns when all executions wait, ``go`` when the first may start, and ``settled``
+    when the last word about each execution is written.
     """
 
     pid: int
+    submit: Callable[[], Awaitable[object]]
     go: Callable[[], Awaitable[object]]
     settled: Callable[[], Awaitable[None]]
 

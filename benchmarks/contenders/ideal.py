@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,15 +25,13 @@ ENDED: Final = ("Succeeded", "Failed")
 @asynccontextmanager
 async def ideal(plane: ControlPlane, space: Space, case: Case) -> AsyncIterator[Turn]:
     async with helper(__name__, str(plane.kubeconfig), space.name) as loop:
-        await loop.ask("hold", executions=case.executions, seconds=case.seconds)
-
-        async def go() -> None:
-            await loop.ask("go", capacity=case.capacity)
+        submit = partial(loop.ask, "hold", executions=case.executions, seconds=case.seconds)
+        go = partial(loop.ask, "go", capacity=case.capacity)
 
         async def settled() -> None:
             """It writes nothing when a pod has ended but the next Job."""
 
-        yield Turn(loop.pid, go, settled)
+        yield Turn(loop.pid, submit, go, settled)
         await clear(space)
 
 

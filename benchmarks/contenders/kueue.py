@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from benchmarks.contenders import Case, Turn, clear, create, job, until_all
 from benchmarks.lib.control_plane import ControlPlane
 from benchmarks.lib.kueue import Manager
 from harness.api import Raw, Space
-from harness.waiting import eventually
 
 VERSION: Final = "kueue.x-k8s.io/v1beta2"
 GROUP: Final = f"/apis/{VERSION}"
@@ -31,28 +31,29 @@ class Kueue:
         api, name = space.api, space.name
         workloads = f"{GROUP}/namespaces/{name}/workloads"
         queue = f"{GROUP}/clusterqueues/{name}"
-        async with Manager(plane) as manager:
-            for path, body in _objects(name, self._strategy, case.capacity):
-                await api.create(path, body)
+        itself = f"{GROUP}/clusterqueues?fieldSelector=metadata.name={name}"
+
+        def all_wait(queue: Raw) -> bool:
+            return bool(queue.get("status", {}).get("pendingWorkloads") == case.executions)
+
+        async def submit() -> None:
             bodies = (
                 # Its webhook would suspend them, too.
                 job(f"kueue-{number}", case, {LABEL: name}, suspend=True)
                 for number in range(case.executions)
             )
             await create(api, space.jobs, bodies)
+            await until_all(api, itself, all_wait, within=case.within)
 
-            async def all_wait() -> bool:
-                status = (await api.get(queue)).get("status", {})
-                return bool(status.get("pendingWorkloads") == case.executions)
-
-            async def go() -> None:
-                await api.patch(queue, {"spec": {"stopPolicy": "None"}})
-
-            async def settled() -> None:
-                await until_all(api, workloads, _finished)
-
-            await eventually(all_wait, f"{case.executions} wait in Kueue", within=case.within)
-            yield Turn(manager.pid, go, settled)
+        async with Manager(plane) as manager:
+            for path, body in _objects(name, self._strategy, case.capacity):
+                await api.create(path, body)
+            yield Turn(
+                manager.pid,
+                submit,
+                partial(api.patch, queue, {"spec": {"stopPolicy": "None"}}),
+                partial(until_all, api, workloads, _finished),
+            )
             await clear(space, workloads)
 
 

@@ -15,15 +15,20 @@ from harness.api import Space
 
 @dataclass(frozen=True)
 class Spent:
-    """``own`` and ``api_server`` are seconds of CPU: of the contender's process and of that."""
+    """From the first submission until all is settled.
 
+    ``waiting`` are the requests until all wait. ``own`` and ``api_server`` are seconds of CPU, of
+    the contender's process and of that.
+    """
+
+    waiting: Counter[cost.Request]
     requests: Counter[cost.Request]
     own: float
     api_server: float
 
-    @property
-    def writes(self) -> Counter[cost.Request]:
-        return Counter({each: n for each, n in self.requests.items() if each.writes})
+
+def writes(requests: Counter[cost.Request]) -> Counter[cost.Request]:
+    return Counter({each: n for each, n in requests.items() if each.writes})
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,18 @@ async def measure(
     plane: ControlPlane, name: str, contender: Contender, space: Space, case: Case
 ) -> Result:
     async with contender(plane, space, case) as turn:
+        before = await cost.requests(plane.api)
+        own, api_server = _cpu(plane, turn.pid)
+        await turn.submit()
+        waiting = await cost.requests(plane.api)
         async with Stopwatch(space, case.executions) as watch:
-            before = await cost.requests(plane.api)
-            own, api_server = _cpu(plane, turn.pid)
             began = time.monotonic()
             await turn.go()
             await watch.until_all_through(case.within)
         await turn.settled()
         own_after, api_server_after = _cpu(plane, turn.pid)
         after = await cost.requests(plane.api)
-    spent = Spent(after - before, own_after - own, api_server_after - api_server)
+    spent = Spent(waiting - before, after - before, own_after - own, api_server_after - api_server)
     return Result(name, case, watch.course(began), spent)
 
 

@@ -27,15 +27,19 @@ async def operator(plane: ControlPlane, space: Space, case: Case) -> AsyncIterat
     await process.start()
     try:
         await change_queue(space, QUEUE, stopPolicy="Hold")
-        bodies = (execution(f"ours-{i}", runs_for=case.runs_for) for i in range(case.executions))
-        await create(space.api, space.executions, bodies)
 
         async def all_wait() -> bool:
             return (await process.stats())[:3] == (0, case.capacity, case.executions)
 
-        await eventually(all_wait, f"{case.executions} wait for {case.capacity} slots")
+        async def submit() -> None:
+            names = (f"ours-{number}" for number in range(case.executions))
+            bodies = (execution(name, runs_for=case.runs_for) for name in names)
+            await create(space.api, space.executions, bodies)
+            await eventually(all_wait, f"{case.executions} wait for {case.capacity} slots")
+
         yield Turn(
             process.pid,
+            submit,
             partial(change_queue, space, QUEUE, stopPolicy="None"),
             partial(until_all, space.api, space.executions, _final),
         )
