@@ -41,3 +41,25 @@ def test_handoff(tmp_path: Path) -> None:
     created = {row["write"]: row for row in told["writes"]}
     for write in ("POST jobs", "POST pods", "POST pods/binding"):
         assert (created[write]["ideal"], created[write]["operator"]) == (1, 1)
+
+
+def test_admission(tmp_path: Path) -> None:
+    told = figures(tmp_path, "admission", "--rates", "10", "--seconds", "2")
+    rows = told["rows"]
+    cases = ["memory", "redis", "redis, balanced", "redis, 2 replicas"]
+    assert [(row["case"], row["rate /s"]) for row in rows] == [(case, 10) for case in cases]
+    for row in rows:
+        assert (row["refused"], row["failed"]) == (0, 0)
+        assert sum(map(int, row["judged by"].split("/"))) == 20
+        assert 0 < row["p50"] <= row["p99"]
+        assert 0 < row["judging"] < row["call"]
+
+
+def test_sse(tmp_path: Path) -> None:
+    arguments = ("--clients", "1", "3", "--rate", "5", "--seconds", "1", "--waves", "1")
+    told = figures(tmp_path, "sse", *arguments)
+    assert [row["clients"] for row in told["rows"]] == [1, 3]
+    for row in told["rows"]:
+        assert (row["missed"], row["dropped"]) == (0, 0)
+        assert row["events/s"] > 0
+        assert all(0 <= row[f"{what} p50"] <= row[f"{what} p99"] for what in ("came", "went"))
