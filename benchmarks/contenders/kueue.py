@@ -1,6 +1,8 @@
 """Kueue: all Jobs are there from the beginning, suspended, and it resumes one for each free slot.
 
-A slot is a pod of the quota of one ClusterQueue, which is on hold until all wait.
+A slot is a pod of the quota of one ClusterQueue, which is on hold until all wait. With BestEffortFIFO,
+what found no quota is tried again a second after some has become free (``requeueBatchPeriod`` in
+``pkg/cache/queue/inadmissible_workloads.go`` of Kueue 0.18.4).
 """
 
 from __future__ import annotations
