@@ -63,3 +63,10 @@ def test_sse(tmp_path: Path) -> None:
         assert (row["missed"], row["dropped"]) == (0, 0)
         assert row["events/s"] > 0
         assert all(0 <= row[f"{what} p50"] <= row[f"{what} p99"] for what in ("came", "went"))
+
+
+def test_scale(tmp_path: Path) -> None:
+    asked = ("--executions", "3000", "--clusters", "5", "--slots", "2", "--places", "5")
+    rows = figures(tmp_path, "scale", *asked)["rows"]
+    assert rows == figures(tmp_path, "scale", *asked)["rows"]
+    assert all(row["answers 429"] > 0 for row in rows)
