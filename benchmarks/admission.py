@@ -4,7 +4,9 @@ Creates come at a steady rate, each at its planned time, and latency counts from
 blocks by turns: one to a namespace that the webhook judges and the operator watches, one to a
 namespace that neither cares for, which is the baseline. So both see the same machine, API server
 and moment, and what is told is the difference. Nothing is launched, as the queue is on hold, and
-nothing is refused, or the run fails.
+nothing is refused, or the run ends with an error. The API server of these control planes takes any
+number of requests at once, so a rate that is too much for the machine shows as latency without end,
+and at last as connections that the webhook's door has no room for.
 
 Ledgers: in memory, in Redis, and in Redis with two replicas behind one address. That address is a
 TCP round robin of ours, which costs a hop of its own: the case ``redis, balanced`` is one replica
@@ -357,8 +359,8 @@ def main() -> None:
     cases = [case for case in CASES if case.name in chosen.cases]
     rows = asyncio.run(measure(cases, chosen.rates, chosen.seconds, chosen.block))
     publish("What admission adds to a create", rows, chosen.into)
-    for row in rows:
-        assert (row["refused"], row["failed"]) == (0, 0), row
+    if any(row["refused"] or row["failed"] for row in rows):
+        sys.exit("Not all were created, so the figures are not of admission alone.")
 
 
 if __name__ == "__main__":

@@ -25,12 +25,14 @@ _CONNECTIONS: Final = 20
 """Open before the first create; more are opened if so many are on their way."""
 _LEAD: Final = 0.05
 """Seconds from the last preparation to the first create."""
+_TOLD: Final = 3
+"""Troubles of one block: there may be hundreds of a kind."""
 _HEADERS: Final = {"Content-Type": "application/json"}
 
 
 class Creates:
     """``latencies`` and ``lateness`` (of sending) are seconds, ``answers`` counts by status,
-    ``troubles`` are all other answers than the good one, in words."""
+    ``troubles`` are some of the answers that are not 201, in words."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -64,7 +66,7 @@ class Creates:
             "latencies": self._latencies,
             "lateness": self._lateness,
             "answers": self._answers,
-            "troubles": sorted(self._troubles),
+            "troubles": sorted(self._troubles)[:_TOLD],
         }
 
     async def _create(self, path: str, body: bytes, due: float) -> None:
