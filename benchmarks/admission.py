@@ -2,11 +2,12 @@
 
 Creates come at a steady rate, each at its planned time, and latency counts from there. They come in
 blocks by turns: one to a namespace that the webhook judges and the operator watches, one to a
-namespace that neither cares for, which is the baseline. So both see the same machine, API server
+namespace that neither cares for, which is the baseline (of the webhook's configuration, the API
+server looks at the namespaceSelector there, and goes on). So both see the same machine, API server
 and moment, and what is told is the difference. Nothing is launched, as the queue is on hold, and
 nothing is refused, or the run ends with an error. The API server of these control planes takes any
 number of requests at once, so a rate that is too much for the machine shows as latency without end,
-and at last as connections that the webhook's door has no room for.
+and at last as connections to the webhook that are reset.
 
 Ledgers: in memory, in Redis, and in Redis with two replicas behind one address. That address is a
 TCP round robin of ours, which costs a hop of its own: the case ``redis, balanced`` is one replica
