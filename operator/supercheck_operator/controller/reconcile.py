@@ -7,7 +7,8 @@ import logging
 import platform
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -341,7 +342,7 @@ class Reconciler:
             wanted=lambda: run.wants(test, attempt),
             hindered=hindered,
             give_up_after=execution.spec.start_timeout_seconds,
-            turn=self._turns[run.queue],
+            turn=partial(self._turn, run, test),
         )
         del run.launching[test]
         match outcome:
@@ -354,6 +355,15 @@ class Reconciler:
             case Verdict():
                 run.refused[test] = outcome
         self.touch(run)
+
+    @asynccontextmanager
+    async def _turn(self, run: Run, test: str) -> AsyncIterator[None]:
+        async with self._turns[run.queue]:
+            run.asking.add(test)
+            try:
+                yield
+            finally:
+                run.asking.discard(test)
 
     async def _explain(self, run: Run, test: str) -> None:
         """Ask the Events why ``test`` does not start, if it still has not by then."""
@@ -546,8 +556,8 @@ class Reconciler:
 
 
 def _goes_on(run: Run, assessment: Assessment) -> bool:
-    """A Job that is being asked for is still of the attempt that ends; only then it is over."""
-    return assessment.resting and bool(run.launching)
+    """A Job that is being asked for is still of what ends: nothing comes after an end is told."""
+    return bool(run.asking) and (assessment.resting or assessment.phase.final)
 
 
 def _may_write(run: Run, assessment: Assessment) -> bool:

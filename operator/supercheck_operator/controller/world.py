@@ -49,6 +49,9 @@ class Run:
     claimed: int = 0
     """The last attempt that was given a slot."""
     launching: dict[str, Delay | None] = field(default_factory=dict)
+    """Tests whose Job is to be created, with what hinders that."""
+    asking: set[str] = field(default_factory=set)
+    """Of those, the ones for whose Job a request is under way."""
     refused: dict[str, Verdict] = field(default_factory=dict)
     sent: dict[str, TestStatus] = field(default_factory=dict)
     """Results of this attempt that were sent to be stored; they stand."""

@@ -80,7 +80,7 @@ class Launcher:
         wanted: Callable[[], bool],
         hindered: Callable[[Delay], None],
         give_up_after: float,
-        turn: AbstractAsyncContextManager[object],
+        turn: Callable[[], AbstractAsyncContextManager[object]],
     ) -> Outcome:
         """Create the Job of ``attempt`` at ``test``, however often the API server has to be asked.
 
@@ -97,7 +97,7 @@ class Launcher:
             if not wanted():
                 return await self._found(execution, test, attempt) if unsure else Abandoned()
             try:
-                async with turn:
+                async with turn():
                     if wanted():  # waiting for the turn takes time
                         return Launched(await self._create(execution, test, attempt))
                 continue
