@@ -1,7 +1,7 @@
 """Kueue: all Jobs are there from the beginning, suspended, and it resumes one for each free slot.
 
-A slot is a pod of the quota of one ClusterQueue, which is on hold until all wait. With BestEffortFIFO,
-what found no quota is tried again a second after some has become free (``requeueBatchPeriod`` in
+A slot is a pod of the quota of one ClusterQueue, which is on hold until all wait. BestEffortFIFO
+tries what found no quota again a second after some has become free (``requeueBatchPeriod`` in
 ``pkg/cache/queue/inadmissible_workloads.go`` of Kueue 0.18.4).
 """
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from benchmarks.contenders import Case, Turn, clear, create, job, until_all
 from benchmarks.lib.control_plane import ControlPlane
-from benchmarks.lib.kueue import Manager
+from benchmarks.lib.kueue import manager
 from harness.api import Raw, Space
 
 VERSION: Final = "kueue.x-k8s.io/v1beta2"
@@ -47,11 +47,11 @@ class Kueue:
             await create(api, space.jobs, bodies)
             await until_all(api, itself, all_wait, within=case.within)
 
-        async with Manager(plane) as manager:
+        async with manager(plane) as pid:
             for path, body in _objects(name, self._strategy, case.capacity):
                 await api.create(path, body)
             yield Turn(
-                manager.pid,
+                pid,
                 submit,
                 partial(api.patch, queue, {"spec": {"stopPolicy": "None"}}),
                 partial(until_all, api, workloads, _finished),

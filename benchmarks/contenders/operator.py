@@ -24,8 +24,8 @@ async def operator(plane: ControlPlane, space: Space, case: Case) -> AsyncIterat
         RUNNING_CAPACITY=str(case.capacity),
         QUEUED_CAPACITY="100000",
     )
-    await process.start()
     try:
+        await process.start()
         await change_queue(space, QUEUE, stopPolicy="Hold")
 
         async def all_wait() -> bool:
@@ -45,7 +45,8 @@ async def operator(plane: ControlPlane, space: Space, case: Case) -> AsyncIterat
         )
         await clear(space, space.executions)
     finally:
-        process.stop()
+        if process.running:
+            process.stop()
 
 
 def _final(body: Raw) -> bool:

@@ -19,9 +19,11 @@ import base64
 import json
 import os
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp
 import yaml
@@ -47,12 +49,24 @@ _CARED_FOR: Final = {"batch", "kueue.x-k8s.io"}
 """API groups whose webhooks are registered."""
 
 
-class Manager:
-    """Runs while it is entered. What it installs stays, but for its webhooks: they would be called
-    for the Jobs of others."""
+@asynccontextmanager
+async def manager(plane: ControlPlane) -> AsyncIterator[int]:
+    """While it runs: its pid. What it installs stays, but for its webhooks, since they would be
+    called for the Jobs of others."""
+    made = _Manager(plane)
+    await made.install()
+    made.launch()
+    try:
+        await made.until_ready()
+        yield made.pid
+    finally:
+        made.end()
+        await made.take_webhooks_away()
 
+
+class _Manager:
     def __init__(self, plane: ControlPlane) -> None:
-        self._plane = plane
+        self._kubeconfig = plane.kubeconfig
         self._api = plane.api
         self._folder = plane.folder / "kueue"
         self._health = free_port()
@@ -64,29 +78,31 @@ class Manager:
         assert self._process is not None
         return self._process.pid
 
-    async def __aenter__(self) -> Self:
-        program = await asyncio.to_thread(binaries.path, "kueue")
+    async def install(self) -> None:
+        await asyncio.to_thread(binaries.build, ["kueue", "kubectl"])
         for manifest in await asyncio.to_thread(_manifests):
             await self._apply(manifest)
+
+    def launch(self) -> None:
         self._folder.mkdir(exist_ok=True)
         configuration = self._folder / "configuration.json"
         configuration.write_text(json.dumps(self._configuration()))
-        self._launch(program, configuration)
+        command: list[str | Path] = [
+            binaries.path("kueue"), "--config", configuration, "--kubeconfig", self._kubeconfig
+        ]  # fmt: skip
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    async def until_ready(self) -> None:
         await eventually(self._certified, "Kueue has a certificate")
         await eventually(self._ready, "Kueue is ready", within=120)
-        return self
 
-    def _launch(self, program: Path, configuration: Path) -> None:
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [program, "--config", configuration, "--kubeconfig", self._plane.kubeconfig],
-                stdout=log, stderr=log,
-            )  # fmt: skip
-
-    async def __aexit__(self, *_: object) -> None:
+    def end(self) -> None:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(timeout=60)
+
+    async def take_webhooks_away(self) -> None:
         for kind in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
             for found in await self._api.items(_PATHS[kind]):
                 if found["metadata"]["name"].startswith("kueue-"):

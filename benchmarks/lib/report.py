@@ -39,7 +39,7 @@ def publish(what: str, rows: Sequence[Row], into: Path | None, **about: object) 
         "benchmark": what,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"processors": _processors(), "python": platform.python_version()},
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
         **about,
         "rows": list(rows),
     }
