@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import platform
+import resource
 import signal
 import ssl
 import sys
@@ -77,6 +78,7 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         settings = load(arguments, os.environ)
         _log(settings)
+        _allow_connections()
         asyncio.run(Operator(settings).run())
     except (SettingsError, ConfigError, StartError) as error:
         print(f"supercheck-operator: {error}", file=sys.stderr)  # noqa: T201
@@ -113,6 +115,12 @@ def _crds(arguments: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _allow_connections() -> None:
+    """As many as may be: by default it is often 1,024, for webhook and followers together."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _log(settings: Settings) -> None:

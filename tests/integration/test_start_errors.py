@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import socket
 import subprocess
 import time
@@ -15,7 +16,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from conftest import Cluster
+from conftest import Cluster, NewOperator
 from harness.api import Api, Space, execution
 from harness.install import CRDS, WEBHOOKS, install_definitions, uninstall
 from harness.process import PROGRAM, Operator, free_port, run_to_its_end
@@ -251,6 +252,18 @@ async def test_a_termination_ends_it_within_3_s_while_executions_run(
     assert list((await space.phases()).values()).count("Running") == 5
     await operator.start()
     assert await operator.stats() == (5, 5, 2, 50)
+
+
+async def test_it_takes_as_many_connections_as_it_may(new_operator: NewOperator) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    operator = new_operator()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+    try:
+        operator.launch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await operator.until_ready()
+    assert resource.prlimit(operator.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 async def test_an_interrupt_ends_it_like_a_termination(operator: Operator, space: Space) -> None:

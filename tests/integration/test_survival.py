@@ -88,11 +88,7 @@ async def test_a_start_in_a_cluster_waits_for_an_api_server_that_is_away(
         assert late.log.count("waiting: ") == 1
     finally:
         await asyncio.to_thread(components.start, cluster.name, "kube-apiserver")
-    await eventually(lambda: _is_ready(late), "it is ready")
-
-
-async def _is_ready(operator: Operator) -> bool:
-    return (await operator.get("/readyz"))[0] == 200
+    await late.until_ready()
 
 
 async def test_order_of_creation_survives_a_restart(

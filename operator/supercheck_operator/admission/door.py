@@ -17,8 +17,9 @@ from typing import Final, cast
 
 from aiohttp import web
 
-CONNECTIONS: Final = 500
-"""More than an API server opens: it works on 200 changes at once, each by a connection."""
+CONNECTIONS: Final = 1000
+"""More than an API server opens: it works on 600 requests at once, each by a connection.
+https://kubernetes.io/docs/reference/command-line-tools-reference/kube-apiserver/ (400 + 200)"""
 ARRIVAL_SECONDS: Final = 5.0
 """From the first sign to the last byte of a request; the API server itself gives up after 10 s."""
 IDLE_SECONDS: Final = 120.0

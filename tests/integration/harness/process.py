@@ -62,6 +62,9 @@ class Operator:
 
     async def start(self) -> None:
         self.launch()
+        await self.until_ready()
+
+    async def until_ready(self) -> None:
         await eventually(self._ready, f"the operator is ready; its log:\n{self.log}")
 
     def launch(self) -> None:
