@@ -27,7 +27,7 @@ import aiohttp
 
 from benchmarks.lib import many, report, sweeps
 from benchmarks.lib.control_plane import ControlPlane, control_plane
-from benchmarks.lib.cost import cpu_seconds, peak_mib, resident_mib
+from benchmarks.lib.cost import cpu_seconds, forget_peak, peak_mib, resident_mib
 from benchmarks.lib.stopwatch import Stopwatch
 from benchmarks.lib.stored import database_mib, value_bytes
 from harness.api import Raw, Space, execution
@@ -73,7 +73,7 @@ class Asked:
 class Result:
     row: dict[str, str | int | float | None]
     stored: dict[str, int]
-    """Bytes of one object of each kind in etcd."""
+    """Bytes of one object of each kind in etcd, and in a LIST."""
     end: dict[str, int | float] | None
 
 
@@ -205,20 +205,19 @@ class Case:
 
     async def stored(self) -> dict[str, int]:
         """Of one that waits and one that has passed, with its Job and its pod."""
-        names: dict[str, str] = {}
+        found: dict[str, tuple[str, Raw]] = {}
         for item in (await self.space.api.get(f"{self.space.executions}?limit=500"))["items"]:
-            names.setdefault(item["status"]["phase"], item["metadata"]["name"])
-        found = {
-            f"TestExecution {phase}": ("supercheck.io/testexecutions", name)
-            for phase, name in names.items()
-        }
-        [job], [pod] = [await each(self.space, names["Passed"]) for each in (jobs_of, pods_of)]
-        found["Job"] = ("jobs", job["metadata"]["name"])
-        found["Pod"] = ("pods", pod["metadata"]["name"])
-        return {
-            what: await value_bytes(self.plane, resource, self.space.name, name)
-            for what, (resource, name) in found.items()
-        }
+            kind = f"TestExecution {item['status']['phase']}"
+            found.setdefault(kind, ("supercheck.io/testexecutions", item))
+        passed = found["TestExecution Passed"][1]["metadata"]["name"]
+        found["Job"] = ("jobs", (await jobs_of(self.space, passed))[0])
+        found["Pod"] = ("pods", (await pods_of(self.space, passed))[0])
+        told: dict[str, int] = {}
+        for kind, (resource, item) in found.items():
+            name = item["metadata"]["name"]
+            in_etcd = await value_bytes(self.plane, resource, self.space.name, name)
+            told |= {kind: in_etcd, f"{kind}, JSON": len(json.dumps(item, separators=(",", ":")))}
+        return told
 
     async def to_the_end(self, asked: Asked) -> dict[str, int | float]:
         """What becomes of everything that waits, and whether all is right afterwards.
@@ -298,7 +297,8 @@ async def measure(shape: Shape, size: int, asked: Asked) -> Result:
             filling = time.monotonic() - began
             filled = resident_mib(operator.pid) if operator.running else None
             ready, first = await one.start(operator)
-            answered = await answers(operator, asked.requests)
+            restarted, peak = resident_mib(operator.pid), peak_mib(operator.pid)
+            forget_peak(operator.pid)
             sweep = await sweeps.measure(
                 one.space.api, operator, interval=asked.sweep_seconds, count=asked.sweeps
             )
@@ -309,15 +309,16 @@ async def measure(shape: Shape, size: int, asked: Asked) -> Result:
                 "filled/s": size / filling,
                 "idle MiB": idle,
                 "filled MiB": filled,
-                "restarted MiB": resident_mib(operator.pid),
-                "peak MiB": peak_mib(operator.pid),
+                "restarted MiB": restarted,
+                "start's peak MiB": peak,
+                "sweep's peak MiB": peak_mib(operator.pid),
                 "ready s": ready,
                 "first Job s": first,
                 "sweep s": sweep.seconds,
                 "sweep CPU s": sweep.cpu_seconds,
                 "sweep pause s": sweep.pause,
                 **await one.hand_on(operator, asked.handoffs),
-                **answered,
+                **await answers(operator, asked.requests),
                 "database MiB": await database_mib(one.space.api),
             }
             stored = await one.stored()
@@ -390,7 +391,7 @@ def main() -> None:
 def publish(results: list[Result], into: Path | None) -> None:
     stored = {what: size for result in results for what, size in result.stored.items()}
     ends = [result.end for result in results if result.end]
-    print(f"## bytes in etcd\n\n{report.table([stored])}\n")
+    print(f"## bytes of one object, in etcd and in a LIST\n\n{report.table([stored])}\n")
     if ends:
         print(f"## to the end\n\n{report.table(ends)}\n")
     report.publish("size", [result.row for result in results], into, stored=stored, to_the_end=ends)

@@ -52,8 +52,13 @@ def resident_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 2**20
 
 
+def forget_peak(pid: int) -> None:
+    """https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html"""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def peak_mib(pid: int) -> float:
-    """The most that was resident at any time."""
+    """The most that was resident at any time, or since ``forget_peak``."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     [found] = [line for line in lines if line.startswith("VmHWM:")]
     return int(found.split()[1]) / 1024
