@@ -72,8 +72,8 @@ demo: install ## Real test containers, five at a time, watched live in the termi
 	$(BIN)/python e2e/demo/demo.py
 
 .PHONY: bench
-bench: install ## How long a slot stays empty, beside an ideal loop
-	$(BIN)/python -m benchmarks.handoff
+bench: install ## How long a slot stays empty, beside an ideal loop: a minute; all of it: docs/benchmarks.md
+	$(BIN)/python -m benchmarks.handoff --capacities 5 --durations 0 --contenders ideal operator
 
 .PHONY: image
 image: install ## Build the operator's image; BASE=... for another base than python:3.13-slim

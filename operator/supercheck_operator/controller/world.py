@@ -113,11 +113,11 @@ class Run:
     @property
     def alive(self) -> bool:
         """Something of it occupies the cluster, or may do so any moment."""
-        tests = self.jobs.keys() | self.pods.keys()
-        return (
-            self.proving
-            or bool(self.launching)
-            or any(alive(self.jobs.get(test), self.pods.get(test)) for test in tests)
+        if self.proving or self.launching:
+            return True
+        # Asked of everything that waits, in each sweep: nothing is made for what has neither.
+        return any(alive(self.jobs.get(test), pod) for test, pod in self.pods.items()) or any(
+            alive(job, None) for test, job in self.jobs.items() if test not in self.pods
         )
 
     @property
