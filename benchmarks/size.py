@@ -329,8 +329,10 @@ async def measure(shape: Shape, size: int, asked: Asked) -> Result:
 
 
 async def answers(operator: Operator, count: int) -> dict[str, float]:
-    """Milliseconds until the whole answer is there, asked ``count`` times, one after the other."""
+    """Milliseconds until the whole answer is there, asked ``count`` times, one after the other;
+    and what the answers take in memory."""
     found: dict[str, float] = {}
+    forget_peak(operator.pid)
     async with aiohttp.ClientSession(operator.url, read_bufsize=2**21) as session:
         for path in ("/metrics", "/api/queue-stats", "/api/executions"):
             took: list[float] = []
@@ -343,7 +345,7 @@ async def answers(operator: Operator, count: int) -> dict[str, float]:
                 took.append(1000 * (time.monotonic() - asked_at))
             cuts = report.quantiles(took)
             found |= {f"{path} p50 ms": cuts["p50"], f"{path} p99 ms": cuts["p99"]}
-    return found
+    return found | {"answers' peak MiB": peak_mib(operator.pid)}
 
 
 def right(end: dict[str, int | float]) -> bool:

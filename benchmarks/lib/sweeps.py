@@ -1,4 +1,7 @@
-"""What a sweep of the operator costs, seen from outside: each begins with a LIST of the queues."""
+"""What a sweep of the operator costs, seen from outside: by the LIST of Jobs that is in each.
+
+Others list Jobs at their start only; executions and queues are listed by some of Kubernetes, too.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ from harness.waiting import eventually
 _BETWEEN: Final = 0.01
 """Seconds between two questions."""
 _LISTED: Final = 0.5
-"""Part of the interval after which a sweep has all pages of its first list."""
+"""Part of the interval after which a sweep has all pages of that list."""
+_AFTER: Final = 1.0
+"""Seconds after which the last one is over, too."""
 _EARLY: Final = 0.4
 """Part of the interval in which the next one cannot begin yet."""
 
@@ -35,36 +40,36 @@ class Sweep:
 
 
 async def measure(api: Api, operator: Operator, *, interval: float, count: int) -> Sweep:
-    """The mean of ``count`` sweeps, while nothing else happens; it ends after one more."""
-    await _begins(api, interval, await _lists(api))
+    """The mean of ``count`` sweeps, while nothing else happens; it ends with one more."""
+    await _lists_jobs(api, interval, await _lists_so_far(api))
     began, before = time.monotonic(), cpu_seconds(operator.pid)
     for _ in range(count):
-        await _next_begins(api, interval)
+        await _next(api, interval)
     cycle = (time.monotonic() - began) / count
     spent = (cpu_seconds(operator.pid) - before) / count
     async with _asking(operator) as longest:
-        await _next_begins(api, interval)
-        await asyncio.sleep(max(0, cycle - interval) + _LISTED * interval)
+        await _next(api, interval)
+        await asyncio.sleep(max(0, cycle - interval) + min(_AFTER, _LISTED * interval))
     return Sweep(cycle - interval, spent, max(longest))
 
 
-async def _next_begins(api: Api, interval: float) -> None:
+async def _next(api: Api, interval: float) -> None:
     """Time has to pass, since questions would disturb what is measured."""
     await asyncio.sleep(_LISTED * interval)
-    known = await _lists(api)
+    known = await _lists_so_far(api)
     await asyncio.sleep(_EARLY * interval)
-    await _begins(api, interval, known)
+    await _lists_jobs(api, interval, known)
 
 
-async def _begins(api: Api, interval: float, known: int) -> None:
+async def _lists_jobs(api: Api, interval: float, known: int) -> None:
     async def listed() -> bool:
-        return await _lists(api) > known
+        return await _lists_so_far(api) > known
 
-    await eventually(listed, "a sweep begins", within=10 * interval + 60)
+    await eventually(listed, "a sweep lists Jobs", within=10 * interval + 60)
 
 
-async def _lists(api: Api) -> int:
-    return (await requests(api))[Request("LIST", "executionqueues")]
+async def _lists_so_far(api: Api) -> int:
+    return (await requests(api))[Request("LIST", "jobs")]
 
 
 @asynccontextmanager
