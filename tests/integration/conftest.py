@@ -140,4 +140,5 @@ async def space(api: Api) -> AsyncIterator[Space]:
         paths = (f"{GROUP}/testexecutions", space.jobs, space.pods)
         return not any([await api.items(path) for path in paths])
 
-    await eventually(empty, f"namespace {name} is empty")
+    # After an API server was away, Kubernetes takes a while to see its own pods end.
+    await eventually(empty, f"namespace {name} is empty", within=120)
