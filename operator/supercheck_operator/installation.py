@@ -95,14 +95,12 @@ async def prepare(
         try:
             return await _prepare(kube, settings, keeper, declared)
         except KubeError as error:
-            before, told = (
-                told,
-                f"The API server at {kube.configuration.host} cannot be used: {error}",
-            )
+            why = f"The API server at {kube.configuration.host} cannot be used: {error}"
             if not settings.pod_namespace or not _passes(error):
-                raise StartError(f"{told.rstrip('.')}.") from error
-            if told != before:
-                logger.warning("waiting: %s", told)
+                raise StartError(f"{why.rstrip('.')}.") from error
+            if why != told:
+                logger.warning("waiting: %s", why)
+            told = why
         await asyncio.sleep(_TRIED_AGAIN)
 
 
