@@ -64,7 +64,7 @@ chaos: install ## Faults at random: SECONDS=300 of them, SEED=... again, KINDS="
 	CHAOS_KINDS="$(KINDS)" CHAOS_SECONDS=$(or $(filter-out 0,$(SECONDS)),300) CHAOS_SEED=$(or $(SEED),$$RANDOM) $(BIN)/python -m pytest tests/chaos/test_chaos.py
 
 .PHONY: failover
-failover: install ## 24 leaders go, one after the other: how long nothing is launched
+failover: install ## FAILOVERS=24 leaders go, one after the other: how long nothing is launched
 	CHAOS_FAILOVERS=$(or $(FAILOVERS),24) $(BIN)/python -m pytest tests/chaos/test_failover.py
 
 .PHONY: demo
