@@ -9,11 +9,13 @@ import ssl
 import time
 
 import aiohttp
+import pytest
 
 from conftest import NewOperator
 from harness.api import Raw, Space, execution
 from harness.redis_server import RedisServer
 from harness.waiting import eventually
+from supercheck_operator.controller import controller
 
 DRAIN = 3.0
 
@@ -95,3 +97,13 @@ def _review() -> Raw:
         "object": made,
     }
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+
+
+async def test_when_kopf_ends_by_itself_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr(os, "_exit", ended.set_result)
+    monkeypatch.setattr(controller, "_ENDS_WITHIN", 0.0)
+    task = asyncio.create_task(controller._end_in_time())
+    await asyncio.sleep(0)
+    task.cancel()  # as Kopf does with all that began after it
+    assert await asyncio.wait_for(ended, 5) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -27,6 +28,8 @@ from supercheck_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+_ENDS_WITHIN: Final = 15.0
+"""Seconds; less than a kubelet gives, and enough for what is being answered."""
 _IN_FLIGHT: Final = 1.5
 """Seconds that requests under way have to land before the next leader may begin."""
 
@@ -121,6 +124,7 @@ class Controller:
     async def watch(self, ready: asyncio.Event) -> None:
         """Follow every change; ends only by a signal that Kopf has caught."""
         self._tasks.create_task(self._sweeper.run())
+        self._tasks.create_task(self._notice_the_end(ready))
         await kopf.operator(
             registry=handlers.registry(
                 self.reconciler, self._kube.configuration, listed=self._sweeper.soon
@@ -132,6 +136,10 @@ class Controller:
             standalone=True,
             ready_flag=ready,
         )
+
+    async def _notice_the_end(self, ready: asyncio.Event) -> None:
+        await ready.wait()
+        self._tasks.create_task(_end_in_time())
 
     async def step_down(self) -> None:
         """Begin nothing more, let what was sent land, then another one lead; see and count on."""
@@ -147,3 +155,20 @@ class Controller:
         self._metrics.leader.set(0)
         if self._leadership is not None:
             await self._leadership.release()
+
+
+async def _end_in_time() -> None:
+    """When Kopf ends, the process does, too.
+
+    It cancels every task that began after it, this one as well, and waits for them without a limit;
+    a group takes no notice of that. What is left would answer on, and see nothing any more.
+    """
+    try:
+        await asyncio.Event().wait()
+    finally:
+        asyncio.get_running_loop().call_later(_ENDS_WITHIN, _give_up)
+
+
+def _give_up() -> None:
+    logger.critical("Kopf has ended, the process has not, and does now; it is safe to start again")
+    os._exit(1)
