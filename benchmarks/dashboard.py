@@ -13,24 +13,20 @@ import asyncio
 import itertools
 import json
 import math
-import os
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 from charts.generate import picture
 from charts.generate.picture import Answers, Series
 
-from harness.api import Api, Raw, Space, execution
+from benchmarks.lib.control_plane import control_plane
+from harness.api import Raw, Space, execution
 from harness.chart import CHART
 from harness.process import Operator
 from harness.prometheus import Prometheus, running, scraping
 from harness.steps import make_queue
 
 ROOT = Path(__file__).parents[1]
-KINDLESS = Path(sys.executable).with_name("kindless")
 DASHBOARD = CHART / "files" / "dashboards" / "supercheck-operator.json"
 STEP = 2
 """Seconds between two points of a graph."""
@@ -73,30 +69,28 @@ async def ask(prometheus: Prometheus, panel: Raw, seconds: float) -> list[Series
     return found
 
 
-async def draw(kubeconfig: Path, folder: Path, seconds: float) -> str:
-    operator = Operator(
-        kubeconfig, folder / "operator.log", SWEEP_SECONDS="5", QUEUED_CAPACITY="25"
-    )
-    await operator.start()
-    api = Api(kubeconfig)
-    try:
-        space = Space(api, "shop")
-        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space.name}}
-        await api.create("/api/v1/namespaces", body)
-        await make_queue(space, "nightly", runningCapacity=2, queuedCapacity=10)
-        async with running(folder, scraping(folder, operator, kubeconfig)) as prometheus:
-            submitting = asyncio.create_task(load(space))
-            await asyncio.sleep(seconds)
-            dashboard = json.loads(DASHBOARD.read_text())
-            answers: Answers = {
-                panel["title"]: await ask(prometheus, panel, seconds)
-                for panel in dashboard["panels"]
-                if panel["type"] != "row"
-            }
-            submitting.cancel()
-    finally:
-        await api.close()
-        operator.stop()
+async def draw(seconds: float) -> str:
+    async with control_plane("dashboard") as plane:
+        operator = Operator(
+            plane.kubeconfig, plane.folder / "operator.log", SWEEP_SECONDS="5", QUEUED_CAPACITY="25"
+        )
+        await operator.start()
+        try:
+            space = await plane.space("shop")
+            await make_queue(space, "nightly", runningCapacity=2, queuedCapacity=10)
+            scraped = scraping(plane.folder, operator, plane.kubeconfig)
+            async with running(plane.folder, scraped) as prometheus:
+                submitting = asyncio.create_task(load(space))
+                await asyncio.sleep(seconds)
+                dashboard = json.loads(DASHBOARD.read_text())
+                answers: Answers = {
+                    panel["title"]: await ask(prometheus, panel, seconds)
+                    for panel in dashboard["panels"]
+                    if panel["type"] != "row"
+                }
+                submitting.cancel()
+        finally:
+            operator.stop()
     return picture.text(dashboard, answers, seconds)
 
 
@@ -105,16 +99,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=3)
     parser.add_argument("--into", type=Path, default=ROOT / "docs" / "images" / "dashboard.svg")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder, cluster = Path(name), f"supercheck-dashboard-{os.getpid()}"
-        kubeconfig = folder / "kubeconfig"
-        where = ["--name", cluster, "--kubeconfig", str(kubeconfig)]
-        fake = ["--no-node", "--fake-nodes", "1", "--owner-pid", str(os.getpid())]
-        subprocess.run([KINDLESS, "create", "cluster", *where, *fake], check=True)
-        try:
-            drawn = asyncio.run(draw(kubeconfig, folder, 60 * chosen.minutes))
-        finally:
-            subprocess.run([KINDLESS, "delete", "cluster", *where], check=True)
+    drawn = asyncio.run(draw(60 * chosen.minutes))
     chosen.into.write_text(drawn)
     print(chosen.into)
 
