@@ -6,7 +6,6 @@ authentication and the configuration of the ``kubernetes`` client are used.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -18,6 +17,7 @@ from typing import Final
 from urllib.parse import quote, urlencode
 
 import aiohttp
+import orjson
 import yaml
 from kubernetes.aio import client, config
 
@@ -30,9 +30,11 @@ WRITE_TIMEOUT: Final = 5.0
 """Seconds for whatever only a leader may send: see ``controller.leadership``."""
 _LIST_TIMEOUT: Final = 60.0
 _PAGE: Final = 500
-_SILENCE: Final = 90.0
+_SILENCE: Final = 70.0
 """Seconds without a word after which a watch is given up; a bookmark comes every minute."""
 _WATCH_SECONDS: Final = 300
+_LONGEST_EVENT: Final = 2**25
+"""Bytes: more than an object that etcd takes (1.5 MiB) can have as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,14 @@ TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", n
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "subjectaccessreviews", namespaced=False
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a LIST; ``version`` is the resourceVersion of all of it."""
+
+    items: list[Raw]
+    version: int
 
 
 class KubeError(Exception):
@@ -201,20 +211,30 @@ class Kube:
     async def list(
         self, resource: Resource, *, namespace: str = "", labels: str = "", fields: str = ""
     ) -> tuple[list[Raw], int]:
-        """What both selectors select, and the list's resourceVersion, by a consistent read.
+        """What both selectors select, and the list's resourceVersion: see ``pages``."""
+        items: list[Raw] = []
+        version = 0
+        async for page in self.pages(resource, namespace=namespace, labels=labels, fields=fields):
+            items += page.items
+            version = page.version
+        return items, version
+
+    async def pages(
+        self, resource: Resource, *, namespace: str = "", labels: str = "", fields: str = ""
+    ) -> AsyncIterator[Page]:
+        """A consistent read, in parts.
 
         https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
         """
-        items: list[Raw] = []
         query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
         while True:
             page = await self._request(
                 "GET", resource.url(namespace), query=query, timeout=_LIST_TIMEOUT
             )
-            items += page["items"]
+            yield Page(page["items"], int(page["metadata"]["resourceVersion"]))
             token = page["metadata"].get("continue")
             if not token:
-                return items, int(page["metadata"]["resourceVersion"])
+                return
             query["continue"] = token
 
     async def probe(self, resource: Resource, namespace: str = "") -> None:
@@ -382,7 +402,7 @@ class Kube:
             self.writing -= writes
         if response.status >= 400:
             raise _refusal(response.status, content, response.headers)
-        parsed: Raw = json.loads(content)
+        parsed: Raw = orjson.loads(content)
         return parsed
 
     def _hear(self, headers: Mapping[str, str], sent_at: datetime) -> None:
@@ -427,8 +447,8 @@ class Kube:
 
 
 async def _events(content: aiohttp.StreamReader) -> AsyncIterator[Raw]:
-    while (line := await content.readline()).endswith(b"\n"):
-        event: Raw = json.loads(line)
+    while (line := await content.readline(max_line_length=_LONGEST_EVENT)).endswith(b"\n"):
+        event: Raw = orjson.loads(line)
         if event["type"] == "ERROR":
             raise _answered(int(event["object"].get("code", 500)), event["object"])
         yield event
@@ -446,7 +466,7 @@ async def _transport_errors(method: str, url: str) -> AsyncIterator[None]:
 def _refusal(status: int, content: bytes, headers: Mapping[str, str]) -> AnsweredError:
     """What a whole answer says; some come from a gate before the API and are plain text."""
     try:
-        answer: Raw = json.loads(content)
+        answer: Raw = orjson.loads(content)
         answer.get("message")
     except (ValueError, AttributeError):
         answer = {"message": content.decode(errors="replace")[:500]}

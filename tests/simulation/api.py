@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import random
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
@@ -21,6 +21,7 @@ from supercheck_operator.kube import (
     ConflictError,
     KubeError,
     NotFoundError,
+    Page,
     Resource,
     UnreachableError,
 )
@@ -34,6 +35,8 @@ Listing = tuple[list[Raw], int]
 Listener = Callable[[str, Raw | None, Raw | None], None]
 """Is told of every change: plural, the object before (None: created) and after (None: gone)."""
 
+_PAGE: Final = 3
+"""Objects in one part of a LIST."""
 START: Final = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -164,6 +167,18 @@ class Client:
         if fields:  # only Events are asked for by fields, and nobody tells any about Jobs and pods
             return await self._ask("list", resource, lambda: ([], self._api.version))
         return await self._ask("list", resource, partial(self._list, resource, namespace, labels))
+
+    async def pages(
+        self, resource: Resource, *, namespace: str = "", labels: str = ""
+    ) -> AsyncIterator[Page]:
+        """A few at a time, of what there was at the first."""
+        found, version = await self.list(resource, namespace=namespace, labels=labels)
+        while True:
+            yield Page(found[:_PAGE], version)
+            found = found[_PAGE:]
+            if not found:
+                return
+            await asyncio.sleep(self._latency())
 
     async def create(self, resource: Resource, body: Raw, **_: object) -> Raw:
         if resource.plural == "jobs" and self.alive:

@@ -107,13 +107,13 @@ class Life:
     # The watch -----------------------------------------------------------------------------------
 
     def begin_watch(self) -> None:
-        """Everything that exists is told, then what changes; what went meanwhile is not."""
-        if not self.alive or self.watching:
-            return
+        """Once more, without what happened meanwhile: a sweep tells that, before anything else."""
+        if self.alive and not self.watching:
+            self._listen()
+            self.sweeper.soon()
+
+    def _listen(self) -> None:
         self.watching = True
-        for plural in (*_KINDS, QUEUES):
-            for raw in self._api.objects[plural].values():
-                self._send(plural, raw, listed=True)
         self._api.listeners.append(self._changed)
 
     def end_watch(self) -> None:
@@ -132,29 +132,25 @@ class Life:
         if chance > 1 - self.weather.twice:
             self._send(plural, raw, deleted=after is None)
 
-    def _send(self, plural: str, raw: Raw, *, deleted: bool = False, listed: bool = False) -> None:
+    def _send(self, plural: str, raw: Raw, *, deleted: bool) -> None:
         chance = self._noise.random()
         delay = chance * 20 if self._noise.random() < self.weather.late else chance * 0.1
-        self._api.loop.call_later(delay, self._deliver, plural, raw, deleted, listed)
+        self._api.loop.call_later(delay, self._deliver, plural, raw, deleted)
 
-    def _deliver(self, plural: str, raw: Raw, deleted: bool, listed: bool) -> None:
-        """As ``handlers.py`` does it."""
+    def _deliver(self, plural: str, raw: Raw, deleted: bool) -> None:
         if not self.alive:
             return
         if plural == QUEUES:
             self.reconciler.observe_queue(raw, deleted=deleted)
-            return
-        if listed:
-            self.sweeper.soon()
-        if not listed or plural != EXECUTIONS:
+        else:
             self.reconciler.observe(_KINDS[plural], raw, deleted=deleted)
 
     # The process ---------------------------------------------------------------------------------
 
     async def _start(self) -> None:
+        self._listen()  # the watch begins with the version of the first LIST
         await self._see()
         self._spawn(self.sweeper.run())
-        self.begin_watch()
 
     async def _lead(self) -> None:
         await self._see()

@@ -54,10 +54,11 @@ def raw_execution(
             "creationTimestamp": when(created),
         },
         "spec": {
+            "queue": "default",
             "tests": [
                 {"name": test, "image": "image:1"} if isinstance(test, str) else test
                 for test in tests or ("login",)
-            ]
+            ],
         }
         | spec,
         "status": {"phase": "Queued", "observedGeneration": -1} if status is None else status,

@@ -133,6 +133,10 @@ def changed(path: str, value: object) -> Raw:
         (changed("request.kind.group", "batch"), "The request is not about a TestExecution."),
         (changed("request.kind.kind", "Job"), "The request is not about a TestExecution."),
         (changed("request.kind.version", "v1"), "The request is not about a TestExecution."),
+        (
+            changed("request.operation", "PATCH"),
+            "The request's operation is none that is known.",
+        ),
         (changed("request.object", WITHOUT), "The request has no object."),
         (changed("request.object", []), "The request has no object."),
         (changed("request.object.kind", "Job"), "The object is not a TestExecution."),

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import kopf
@@ -18,6 +20,8 @@ from supercheck_operator.controller.leadership import Leadership
 from supercheck_operator.controller.queue_status import QueueStatusWriter
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.sweep import Sweeper
+from supercheck_operator.controller.watches import follow
+from supercheck_operator.controller.world import Kind
 from supercheck_operator.kube import Kube, KubeError
 from supercheck_operator.ledger.buffered import BufferedLedger
 from supercheck_operator.ledger.contract import Ledger
@@ -124,17 +128,27 @@ class Controller:
     async def watch(self, ready: asyncio.Event) -> None:
         """Follow every change; ends only by a signal that Kopf has caught."""
         self._tasks.create_task(self._sweeper.run())
+        for kind, namespace in product(Kind, self._namespaces or ("",)):
+            self._tasks.create_task(self._follow(kind, namespace))
         self._tasks.create_task(self._notice_the_end(ready))
         await kopf.operator(
-            registry=handlers.registry(
-                self.reconciler, self._kube.configuration, listed=self._sweeper.soon
-            ),
+            registry=handlers.registry(self.reconciler, self._kube.configuration),
             # Else Kopf asks for the user's name, which a container's number need not have.
             identity="supercheck-operator",  # type: ignore[arg-type]
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             standalone=True,
             ready_flag=ready,
+        )
+
+    async def _follow(self, kind: Kind, namespace: str) -> None:
+        await follow(
+            self._kube,
+            kind,
+            namespace=namespace,
+            since=partial(self._sweeper.version, kind),
+            again=self._sweeper.again,
+            seen=lambda raw, deleted: self.reconciler.observe(kind, raw, deleted=deleted),
         )
 
     async def _notice_the_end(self, ready: asyncio.Event) -> None:

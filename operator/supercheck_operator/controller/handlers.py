@@ -1,54 +1,30 @@
-"""Kopf's part: four watches whose events say "look again". Nothing is decided here.
+"""Kopf's part: the watch of queues. Nothing is decided here.
 
-Only ``on.event`` handlers that leave ``patch`` alone: they write nothing and need no finalizer.
+Only an ``on.event`` handler that leaves ``patch`` alone: it writes nothing and needs no finalizer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import kopf
 from kubernetes.aio import client
 
 from supercheck_operator.controller.reconcile import Reconciler
-from supercheck_operator.controller.world import Kind
 from supercheck_operator.kube import REQUEST_TIMEOUT
-from supercheck_operator.resources import GROUP, LABEL_EXECUTION_UID, VERSION
+from supercheck_operator.resources import GROUP, VERSION
 
 _WORKERS: Final = 200
 _IDLE: Final = 0.2
 
 
-def registry(
-    reconciler: Reconciler, where: client.Configuration, *, listed: Callable[[], None]
-) -> kopf.OperatorRegistry:
-    """The handlers, the settings and the login of the operator.
-
-    ``listed`` is called when a watch begins, or begins again, with a list.
-    """
+def registry(reconciler: Reconciler, where: client.Configuration) -> kopf.OperatorRegistry:
+    """The handlers, the settings and the login of the operator."""
     handlers = kopf.OperatorRegistry()
 
-    def watch(kind: Kind) -> Callable[..., Any]:
-        async def seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401 - Kopf's protocol
-            if event["type"] is None:
-                # Items of a list come one by one, by name: the first would start, not the oldest;
-                # and what was deleted before the list never comes. A sweep sees all at once.
-                listed()
-            if event["type"] is not None or kind is not Kind.EXECUTION:
-                reconciler.observe(kind, dict(event["object"]), deleted=event["type"] == "DELETED")
-
-        return seen
-
-    async def queue_seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401
+    @kopf.on.event(GROUP, VERSION, "executionqueues", registry=handlers, id="queue")
+    async def queue_seen(event: kopf.RawEvent, **_: Any) -> None:  # noqa: ANN401 - Kopf's protocol
         reconciler.observe_queue(dict(event["object"]), deleted=event["type"] == "DELETED")
-
-    kopf.on.event(GROUP, VERSION, "testexecutions", registry=handlers, id="execution")(
-        watch(Kind.EXECUTION)
-    )
-    kopf.on.event(GROUP, VERSION, "executionqueues", registry=handlers, id="queue")(queue_seen)
-    kopf.on.event("batch", "v1", "jobs", registry=handlers, id="job")(watch(Kind.JOB))
-    kopf.on.event("", "v1", "pods", registry=handlers, id="pod")(watch(Kind.POD))
 
     @kopf.on.startup(registry=handlers)
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:  # noqa: ANN401
@@ -73,8 +49,6 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.inactivity_timeout = 70
-    settings.watching.label_selectors["batch", "v1", "jobs"] = LABEL_EXECUTION_UID
-    settings.watching.label_selectors["", "v1", "pods"] = LABEL_EXECUTION_UID
     # What these storages would keep for diffs and progress serves nobody here.
     settings.persistence.diffbase_storage = _NoDiffBase()
     settings.persistence.progress_storage = _NoProgress()

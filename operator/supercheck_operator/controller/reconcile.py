@@ -16,6 +16,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from supercheck_operator.controller.explain import Explainer
+from supercheck_operator.controller.lane import Lane
 from supercheck_operator.controller.world import Kind, Run, World
 from supercheck_operator.execution.assess import Assessment, assess
 from supercheck_operator.execution.evidence import Defaults
@@ -59,6 +60,10 @@ _REPORTER: Final = platform.node()
 _PATIENCE: Final = 3.0
 """Seconds until the Events are asked why a test does not start, and until they are asked again."""
 _ASKED_AGAIN: Final = 10.0
+_IN_ORDER: Final = 10
+"""So many Jobs of a queue are made in the order of their claims, one request after the other. Of
+more, which all have their slots, ``_ABREAST`` are asked for at a time, or the last waits long."""
+_ABREAST: Final = 8
 _NEWS_TO_COME: Final = 0.1
 """Seconds that any other status waits: what changes meanwhile goes into the same write."""
 
@@ -88,7 +93,9 @@ class Reconciler:
         self._kube = kube
         self._launcher = Launcher(kube)
         self._explainer = Explainer(kube)
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lanes: defaultdict[str, Lane] = defaultdict(
+            lambda: Lane(patient=_IN_ORDER, abreast=_ABREAST)
+        )
         self._ledger = ledger
         self._settings = settings
         self._metrics = metrics
@@ -358,7 +365,7 @@ class Reconciler:
 
     @asynccontextmanager
     async def _turn(self, run: Run, test: str) -> AsyncIterator[None]:
-        async with self._turns[run.queue]:
+        async with self._lanes[run.queue].turn():
             run.asking.add(test)
             try:
                 yield

@@ -1,8 +1,8 @@
 """Watches are distrusted: every half minute everything is listed and compared.
 
-A watch that lists again after 410 Gone never tells what was deleted in the gap, and a reservation
-whose create came to nothing has no event at all. Both are found here, by consistent LISTs; after
-every list of a watch at once.
+A watch that begins anew after 410 Gone never tells what was deleted in the gap, and a reservation
+whose create came to nothing has no event at all. Both are found here, by consistent LISTs; before
+such a watch begins again at once. A LIST is taken over page by page: what is kept of it is little.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from typing import Final
 
 from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.reconcile import Reconciler
-from supercheck_operator.controller.world import Kind, parse_execution
-from supercheck_operator.execution.observed import parse_job, parse_time
-from supercheck_operator.execution.retention import expired, expired_jobs
+from supercheck_operator.controller.watches import SELECTORS, SOURCES
+from supercheck_operator.controller.world import Kind
+from supercheck_operator.execution.observed import Job, parse_job
+from supercheck_operator.execution.retention import Finished, expired, expired_jobs, finished
 from supercheck_operator.kube import (
     EXECUTIONS,
     JOBS,
-    PODS,
     QUEUES,
     AlreadyExistsError,
     Kube,
     KubeError,
+    NotFoundError,
     Resource,
 )
 from supercheck_operator.ledger.contract import Ledger
@@ -37,15 +38,11 @@ from supercheck_operator.resources import (
     API_VERSION,
     DEFAULT_QUEUE,
     LABEL_EXECUTION_UID,
-    Phase,
     Raw,
 )
 
 logger = logging.getLogger(__name__)
 
-_KINDS: Final = ((Kind.EXECUTION, EXECUTIONS), (Kind.JOB, JOBS), (Kind.POD, PODS))
-_LIST_GOES_ON: Final = 0.1
-"""Seconds without another item after which a watch's list is at its end."""
 _NEWS_TAKES: Final = 60.0
 """Seconds after which no watch tells any more what was known to a LIST."""
 _STALE_AFTER: Final = 15.0
@@ -78,7 +75,10 @@ class Sweeper:
         self._now = now
         self._swept: deque[tuple[float, int]] = deque()
         """When and at which version, since the last one that is older than any news."""
+        self._versions: dict[Kind, int] = {}
         self._wanted = asyncio.Event()
+        self._begun = self._complete = 0
+        self._news = asyncio.Condition()
         self._turn = asyncio.Lock()
         self._led = False
         """The last sweep was that of a leader: one by one, it does not begin with deletions."""
@@ -90,10 +90,21 @@ class Sweeper:
         """Whether what is known may be long over, as the API server tells nothing."""
         return time.monotonic() - self.last_success > 3 * self._interval + _STALE_AFTER
 
+    def version(self, kind: Kind) -> int:
+        """Up to which everything of ``kind`` is known by a complete sweep."""
+        return self._versions[kind]
+
     def soon(self) -> None:
-        """Sweep before anything else is done: a watch has begun with a list."""
+        """Sweep before anything else is done."""
         self._reconciler.hold()
         self._wanted.set()
+
+    async def again(self) -> None:
+        """Until a sweep that begins after this is complete; nothing else is done meanwhile."""
+        self.soon()
+        begun = self._begun
+        async with self._news:
+            await self._news.wait_for(lambda: self._complete > begun)
 
     async def run(self) -> None:
         """Sweep for ever; an API server that does not answer is waited for."""
@@ -102,9 +113,7 @@ class Sweeper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._wanted.wait()
-            while self._wanted.is_set():
-                self._wanted.clear()
-                await asyncio.sleep(_LIST_GOES_ON)
+            self._wanted.clear()
             delay = self._interval
             try:
                 await self.sweep()
@@ -115,24 +124,30 @@ class Sweeper:
     async def sweep(self) -> None:
         """Make everything known what the API server has. Raises KubeError."""
         async with self._turn:
+            self._begun += 1
             await self._sweep(leads=self._reconciler.leads)
+            self._complete = self._begun
+        async with self._news:
+            self._news.notify_all()
 
     async def _sweep(self, *, leads: bool) -> None:
         if leads:
             await self._ledger.begin()
         await self._compare_queues()
-        listed = [(kind, *await self._list(resource)) for kind, resource in _KINDS]
-        self._compare(listed)
+        over = await self._take_executions()
+        jobs = await self._take_jobs(over)
+        await self._take(Kind.POD)
+        await self._take_late(over)
         if leads:
             await self._rebuild_ledger()
         if not self._wanted.is_set() and leads is self._reconciler.leads:
             self._reconciler.release_hold()
-        _, executions, version = listed[0]
         self.last_success = time.monotonic()
-        self._clear_graves(version)
+        self._clear_graves(self.version(Kind.EXECUTION))
         if leads and self._led:
-            await self._remove_expired(executions)
-            await self._remove_jobs(listed[1][1].values(), executions)
+            await self._remove_expired(over.values())
+            for job in jobs:
+                await self._remove(JOBS, job.id.name, job.id.namespace, job.id.uid)
         self._led = leads
 
     def _clear_graves(self, version: int) -> None:
@@ -152,19 +167,62 @@ class Sweeper:
         for queue in self._reconciler.queues.missing(names, version):
             self._reconciler.touch_queue(queue)
 
-    def _compare(self, listed: Sequence[tuple[Kind, Mapping[str, Raw], int]]) -> None:
-        # Executions first, or what has ended of an unfinished one would have nobody to tell it to;
-        # and again last, for those that are finished while something of them still lives.
-        for kind, objects, _ in (*listed, listed[0]):
-            for raw in objects.values():
-                self._reconciler.take(kind, raw)
-        for kind, objects, seen in listed:
-            for run in self._reconciler.world.missing(kind, objects, seen):
-                self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
-                logger.warning("a %s of %s went unseen", kind.value, run.uid)
-                self._reconciler.touch(run)
-        _, executions, version = listed[0]
-        self._reconciler.results.missing(executions.keys(), version)
+    async def _take_executions(self) -> dict[str, Finished]:
+        """Those that are over, by UID.
+
+        Executions come first, or what has ended of an unfinished one would have nobody to tell.
+        """
+        over: dict[str, Finished] = {}
+
+        def look(raw: Raw) -> None:
+            if (execution := finished(raw)) is not None:
+                over[execution.uid] = execution
+
+        listed = await self._take(Kind.EXECUTION, look)
+        self._reconciler.results.missing(listed, self.version(Kind.EXECUTION))
+        return over
+
+    async def _take_jobs(self, over: Mapping[str, Finished]) -> list[Job]:
+        """Those that are no longer kept."""
+        now = self._now()
+        old: list[Job] = []
+
+        def look(raw: Raw) -> None:
+            if raw["metadata"].get("labels", {}).get(LABEL_EXECUTION_UID) in over:
+                old.extend(expired_jobs([parse_job(raw)], over, self._job_ttl, now))
+
+        await self._take(Kind.JOB, look)
+        return old
+
+    async def _take(self, kind: Kind, look: Callable[[Raw], None] = lambda _: None) -> set[str]:
+        """Take over what is listed of ``kind``, and that nothing else is there; the UIDs."""
+        listed: set[str] = set()
+        versions: list[int] = []
+        for namespace in self._namespaces:
+            version = 0
+            async for page in self._kube.pages(
+                SOURCES[kind], namespace=namespace, labels=SELECTORS[kind]
+            ):
+                version = page.version
+                for raw in page.items:
+                    listed.add(raw["metadata"]["uid"])
+                    self._reconciler.take(kind, raw)
+                    look(raw)
+            versions.append(version)
+        self._versions[kind] = min(versions)
+        for run in self._reconciler.world.missing(kind, listed, self._versions[kind]):
+            self._metrics.ledger_corrections.labels(f"missed_{kind.value}").inc()
+            logger.warning("a %s of %s went unseen", kind.value, run.uid)
+            self._reconciler.touch(run)
+        return listed
+
+    async def _take_late(self, over: Mapping[str, Finished]) -> None:
+        """Of finished executions only those matter of which something still lives."""
+        for run in list(self._reconciler.world):
+            if run.execution is None and (execution := over.get(run.uid)) is not None:
+                with suppress(NotFoundError):
+                    raw = await self._kube.get(EXECUTIONS, execution.name, execution.namespace)
+                    self._reconciler.take(Kind.EXECUTION, raw)
 
     async def _rebuild_ledger(self) -> None:
         # Before the ledger opens: who comes first must not find that there is no queue.
@@ -173,17 +231,6 @@ class Sweeper:
         corrections = await self._ledger.reconcile(found)
         for name, count in corrections.items():
             self._metrics.ledger_corrections.labels(name).inc(count)
-
-    async def _list(self, resource: Resource) -> tuple[dict[str, Raw], int]:
-        """By UID, and the version as of which nothing is missing."""
-        labels = "" if resource is EXECUTIONS else LABEL_EXECUTION_UID
-        found: dict[str, Raw] = {}
-        versions: list[int] = []
-        for namespace in self._namespaces:
-            items, version = await self._kube.list(resource, namespace=namespace, labels=labels)
-            found |= {item["metadata"]["uid"]: item for item in items}
-            versions.append(version)
-        return found, min(versions)
 
     async def _create_default_queue(self) -> None:
         if self._reconciler.queues.get(DEFAULT_QUEUE).resource is not None:
@@ -200,28 +247,12 @@ class Sweeper:
         except KubeError as error:
             logger.warning("queue %s cannot be created: %s", DEFAULT_QUEUE, error)
 
-    async def _remove_expired(self, raw: Mapping[str, Raw]) -> None:
-        queues = self._reconciler.queues
-        history = {queue.name: queue.spec.history for queue in queues if queue.spec}
-        limited = [
-            item
-            for item in raw.values()
-            if item["spec"].get("ttlSecondsAfterFinished") is not None
-            or history.get(item["spec"]["queue"])
-        ]
-        for execution in expired(map(parse_execution, limited), history, self._now()):
-            metadata = execution.metadata
-            await self._remove(EXECUTIONS, metadata.name, metadata.namespace, metadata.uid)
-
-    async def _remove_jobs(self, jobs: Iterable[Raw], executions: Mapping[str, Raw]) -> None:
-        ended = {
-            uid: completed
-            for uid, item in executions.items()
-            if Phase(item.get("status", {}).get("phase", Phase.QUEUED)).final
-            and (completed := parse_time(item["status"].get("completedAt"))) is not None
+    async def _remove_expired(self, over: Iterable[Finished]) -> None:
+        history = {
+            queue.name: queue.spec.history for queue in self._reconciler.queues if queue.spec
         }
-        for job in expired_jobs(map(parse_job, jobs), ended, self._job_ttl, self._now()):
-            await self._remove(JOBS, job.id.name, job.id.namespace, job.id.uid)
+        for execution in expired(over, history, self._now()):
+            await self._remove(EXECUTIONS, execution.name, execution.namespace, execution.uid)
 
     async def _remove(self, resource: Resource, name: str, namespace: str, uid: str) -> None:
         try:

@@ -84,11 +84,11 @@ class Launcher:
     ) -> Outcome:
         """Create the Job of ``attempt`` at ``test``, however often the API server has to be asked.
 
-        Every request is made within ``turn``: a fair lock keeps Jobs in the order of their claims,
-        and one that is hindered does not hold up the others. ``wanted`` is asked before every
-        request; ``hindered`` is told why one did not succeed. A refusal that may pass (a quota, a
-        policy, a failing webhook) is asked again for ``give_up_after`` seconds; an API server that
-        does not answer, for ever: that is not the run's fault.
+        Every request begins in its ``turn``, which keeps Jobs in the order of their claims; what is
+        hindered does not hold up the others. ``wanted`` is asked before every request; ``hindered``
+        is told why one did not succeed. A refusal that may pass (a quota, a policy, a failing
+        webhook) is asked again for ``give_up_after`` seconds; an API server that does not answer,
+        for ever: that is not the run's fault.
         """
         patience = _Patience(give_up_after)
         delay = _FIRST_DELAY

@@ -1,0 +1,47 @@
+"""One after the other, or side by side where there are too many for that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Lane:
+    """Turns in the order in which they are asked for.
+
+    One at a time, so that what is done in them is done in that order; while more than ``patient``
+    wait, ``abreast`` at a time.
+    """
+
+    def __init__(self, *, patient: int, abreast: int) -> None:
+        self._patient = patient
+        self._abreast = abreast
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._taken = 0
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        mine = asyncio.get_running_loop().create_future()
+        self._waiting.append(mine)
+        self._go_on()
+        try:
+            await mine
+            yield
+        finally:
+            if mine.cancelled():
+                self._waiting.remove(mine)
+            else:
+                self._taken -= 1
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._waiting and self._taken < self._room:
+            first = self._waiting.popleft()
+            first.set_result(None)
+            self._taken += 1
+
+    @property
+    def _room(self) -> int:
+        return self._abreast if len(self._waiting) > self._patient else 1
