@@ -239,6 +239,16 @@ def test_older_jobs_and_pods_are_no_news(world: World) -> None:
     assert run.pods["login"].phase == "Running"
 
 
+def test_what_changes_nothing_that_is_read_is_no_news_but_known(world: World) -> None:
+    """Most of what is told of a pod and its Job is of that kind."""
+    run = saw(world, an_execution(), a_job(version=30), a_pod(version=40, **RUNNING))
+    assert world.observe(Kind.JOB, raw_job(version=31)) is None
+    assert world.observe(Kind.POD, raw_pod(version=41, **RUNNING)) is None
+    assert (run.jobs["login"].id.version, run.pods["login"].id.version) == (31, 41)
+    assert world.observe(Kind.JOB, raw_job(version=32, condition=COMPLETE)) is run
+    assert world.observe(Kind.POD, raw_pod(version=42)) is run
+
+
 def test_what_is_gone_does_not_come_back(world: World) -> None:
     run = saw(world, an_execution(), a_job(version=30), a_pod(version=40))
     world.observe(Kind.JOB, raw_job(version=31), deleted=True)
@@ -428,6 +438,15 @@ def test_scripts_are_not_kept_while_they_wait() -> None:
     tests = parse_execution(raw).spec.tests
     assert [test.script for test in tests] == ["", None, ""]
     assert raw == before
+
+
+def test_executions_that_are_alike_share_what_they_say() -> None:
+    first, second = (parse_execution(raw_execution(uid=uid)) for uid in ("uid-1", "uid-2"))
+    other = parse_execution(raw_execution(priority=1, status={"phase": "Running"}))
+    assert first.spec is second.spec is not other.spec
+    assert first.status is second.status is not other.status
+    assert (first.metadata.uid, second.metadata.uid) == ("uid-1", "uid-2")
+    assert (other.spec.priority, other.status.phase) == (1, Phase.RUNNING)
 
 
 def test_labels_of_another_namespace_are_no_news(world: World) -> None:

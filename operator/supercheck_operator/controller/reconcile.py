@@ -366,11 +366,11 @@ class Reconciler:
     @asynccontextmanager
     async def _turn(self, run: Run, test: str) -> AsyncIterator[None]:
         async with self._lanes[run.queue].turn():
-            run.asking.add(test)
+            run.asking |= {test}
             try:
                 yield
             finally:
-                run.asking.discard(test)
+                run.asking -= {test}
 
     async def _explain(self, run: Run, test: str) -> None:
         """Ask the Events why ``test`` does not start, if it still has not by then."""
@@ -529,7 +529,7 @@ class Reconciler:
         event = events.event(execution, assessment, self._now(), _REPORTER)
         if event["metadata"]["name"] in run.events:
             return
-        run.events.add(event["metadata"]["name"])
+        run.events |= {event["metadata"]["name"]}
         try:
             await self._kube.create(NEW_EVENTS, event)
         except AlreadyExistsError:

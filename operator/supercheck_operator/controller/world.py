@@ -12,6 +12,11 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from hashlib import blake2b
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+import orjson
 
 from supercheck_operator.execution.assess import Assessment
 from supercheck_operator.execution.attempts import attempt_of_status, rests_until
@@ -20,7 +25,20 @@ from supercheck_operator.execution.observed import Identity, Job, Pod, parse_job
 from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.queueing.line import Entry
-from supercheck_operator.resources import Phase, Raw, Reason, TestExecution, TestStatus
+from supercheck_operator.resources import (
+    Model,
+    ObjectMeta,
+    Phase,
+    Raw,
+    Reason,
+    TestExecution,
+    TestExecutionSpec,
+    TestExecutionStatus,
+    TestStatus,
+)
+
+M = TypeVar("M", bound=Model)
+Observed = TypeVar("Observed", Job, Pod)
 
 
 class Kind(Enum):
@@ -50,13 +68,13 @@ class Run:
     """The last attempt that was given a slot."""
     launching: dict[str, Delay | None] = field(default_factory=dict)
     """Tests whose Job is to be created, with what hinders that."""
-    asking: set[str] = field(default_factory=set)
+    asking: frozenset[str] = frozenset()
     """Of those, the ones for whose Job a request is under way."""
     refused: dict[str, Verdict] = field(default_factory=dict)
     sent: dict[str, TestStatus] = field(default_factory=dict)
     """Results of this attempt that were sent to be stored; they stand."""
     told: dict[str, str] = field(default_factory=dict)
-    events: set[str] = field(default_factory=set)
+    events: frozenset[str] = frozenset()
     """Names of the Events that were created for it."""
     proving: bool = False
     """A Job is over before any pod of it was seen: one may exist until a LIST says otherwise."""
@@ -299,20 +317,21 @@ class World:
         known = run.jobs.get(test)
         if known is not None and job.id.attempt < known.id.attempt:
             return None
-        if known is None or job.id.follows(known.id):
-            known = replace(job, stepped=self.stepped, finished=False)
-        else:
+        if known is not None and job.id.follows(known.id):
+            known = None
+        if known is not None:
             stale = job.id.version <= known.id.version and not job.gone
             if stale or known.gone or known.id.uid != job.id.uid:
                 return None
-        job = replace(job, stepped=known.stepped)
+        job = replace(job, stepped=known.stepped if known else self.stepped)
         if job.gone:
             self._lose_job(run, test, job)
             return run
         run.jobs[test] = job
-        if job.finished and not known.finished and not _seen(run, test, job):
+        finishes = job.finished and not (known and known.finished)
+        if finishes and not _seen(run, test, job):
             run.proving = True
-        return run
+        return None if known is not None and _only_newer(job, known) else run
 
     def _observe_pod(self, pod: Pod) -> Run | None:
         run = self._run_of(pod.id, lives=alive(None, pod))
@@ -336,7 +355,7 @@ class World:
             elif known.started is not None or pod.started is None:
                 pod = replace(pod, stepped=known.stepped)
         run.pods[test] = pod
-        return run
+        return None if known is not None and _only_newer(pod, known) else run
 
     def _recognized(self, pod: Pod) -> Pod:
         """Known by its UID, a pod stays ours when its Job was deleted and left it an orphan."""
@@ -367,6 +386,12 @@ class World:
         return version <= self._buried.get(uid, -1)
 
 
+def _only_newer(seen: Observed, known: Observed) -> bool:
+    """Whether nothing has changed of what is read of an object: most events are of that kind."""
+    version = known.id.version
+    return replace(seen, id=replace(seen.id, version=version)) == known
+
+
 def _told_all(raw: Raw) -> bool:
     """Whether an execution is final, and says so of its newest spec."""
     status = raw.get("status") or {}
@@ -389,9 +414,29 @@ def _seen(run: Run, test: str, job: Job) -> bool:
 
 
 def parse_execution(raw: Raw) -> TestExecution:
-    """A waiting execution is kept without its scripts: they are read again when it starts."""
+    """A waiting execution is kept without its scripts: they are read again when it starts.
+
+    Equal specs, and equal statuses, are one object: many may wait that are alike.
+    """
     tests = [
         test | {"script": ""} if test.get("script") is not None else test
         for test in raw["spec"]["tests"]
     ]
-    return TestExecution.model_validate(raw | {"spec": raw["spec"] | {"tests": tests}})
+    return TestExecution(
+        metadata=ObjectMeta.model_validate(raw["metadata"]),
+        spec=_shared(TestExecutionSpec, raw["spec"] | {"tests": tests}),
+        status=_shared(TestExecutionStatus, raw.get("status") or {}),
+    )
+
+
+_alive: WeakValueDictionary[tuple[type[Model], bytes], Model] = WeakValueDictionary()
+"""By a digest of their JSON, which is shorter."""
+
+
+def _shared(model: type[M], raw: Raw) -> M:
+    key = (model, blake2b(orjson.dumps(raw), digest_size=16).digest())
+    found = _alive.get(key)
+    if found is None:
+        found = _alive[key] = model.model_validate(raw)
+    assert isinstance(found, model)
+    return found

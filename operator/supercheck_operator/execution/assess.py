@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from supercheck_operator.execution.attempts import announced, reset, rests_until, tried_again
 from supercheck_operator.execution.evidence import Evidence
@@ -60,7 +61,7 @@ def assess(evidence: Evidence) -> Assessment:
         return _as_stored(evidence)
     stored = {result.name: result for result in evidence.execution.status.tests or ()}
     judged = [
-        judge(evidence, test, stored.get(test.name, TestStatus(name=test.name)))
+        judge(evidence, test, stored.get(test.name) or _unbegun(test.name))
         for test in evidence.execution.spec.tests
     ]
     started_at = _started_at(evidence, judged)
@@ -78,6 +79,12 @@ def assess(evidence: Evidence) -> Assessment:
     if all(result.phase.final for result in results):
         return _over(evidence, results, started_at, _verdict(results))
     return _unfinished(evidence, judged, results, started_at, deadlines)
+
+
+@lru_cache(maxsize=1024)
+def _unbegun(test: str) -> TestStatus:
+    """One for all tests of that name: most executions that wait have the same."""
+    return TestStatus(name=test)
 
 
 def _as_stored(evidence: Evidence) -> Assessment:
