@@ -55,12 +55,18 @@ class Report:
             *((fault.began, f"{fault.kind} {{") for fault in self.faults),
             *((fault.ended, f"}} {fault.kind}") for fault in self.faults),
             *self.leaders,
-            *(moment for x in judge.executions.values() if self._broken(x) for moment in x.story),
+            *(
+                (at, f"{x.name} {what}")
+                for x in judge.executions.values()
+                if self._broken(x)
+                for at, what in x.story
+            ),
         ]
         return "".join(f"{at - self.began:8.2f} {what}\n" for at, what in sorted(moments))
 
     def _broken(self, execution: Execution) -> bool:
-        return any(execution.name in told for told in self.judge.violations)
+        named = any(execution.name in told for told in self.judge.violations)
+        return named or execution in self.judge.suspects
 
     def _recoveries(self) -> list[str]:
         by_kind: defaultdict[str, list[Injected]] = defaultdict(list)

@@ -121,6 +121,8 @@ class Judge:
     def __init__(self) -> None:
         self.executions: dict[str, Execution] = {}
         self.violations: list[str] = []
+        self.suspects: list[Execution] = []
+        """Those of which there was one too many."""
         self.admissions: list[float] = []
         """When each execution was stored (monotonic)."""
         self.launches: list[float] = []
@@ -196,6 +198,8 @@ class Judge:
             if count > room:
                 what = "wait or run" if admitted else "live"
                 self._fails(change, f"{count} {what} in {where}, room is {room}")
+                if not admitted:
+                    self.suspects += [x for x in everyone if x.live_tests()]
 
     # Executions ----------------------------------------------------------------------------------
 

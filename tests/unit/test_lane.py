@@ -77,3 +77,16 @@ async def test_who_is_cancelled_at_the_moment_of_its_turn_gives_it_on() -> None:
     await asyncio.sleep(0)  # the first one has left, the second one does not know yet
     walk.tasks[1].cancel()
     assert await walk.by_now() == [2]
+
+
+async def test_when_all_are_cancelled_at_once_nobody_is_left() -> None:
+    """The task of the next one does not know yet that it is."""
+    lane = Lane(patient=3, abreast=2)
+    walk = Walk(lane, 3)
+    assert await walk.by_now() == [0]
+    for task in walk.tasks:
+        task.cancel()
+    done = await asyncio.gather(*walk.tasks, return_exceptions=True)
+    assert [type(each) for each in done] == [asyncio.CancelledError] * 3
+    async with asyncio.timeout(1), lane.turn():
+        pass

@@ -30,16 +30,14 @@ class Lane:
             await mine
             yield
         finally:
-            if mine.cancelled():
-                self._waiting.remove(mine)
-            else:
+            if not mine.cancelled():
                 self._taken -= 1
             self._go_on()
 
     def _go_on(self) -> None:
+        self._waiting = deque(each for each in self._waiting if not each.cancelled())
         while self._waiting and self._taken < self._room:
-            first = self._waiting.popleft()
-            first.set_result(None)
+            self._waiting.popleft().set_result(None)
             self._taken += 1
 
     @property
