@@ -24,7 +24,7 @@ def starts(
     **queue: Any,
 ) -> list[float | None]:
     spec = ExecutionQueueSpec.model_validate(queue)
-    return expected(line, holding, spec, slots=slots, slot_seconds=slot_seconds, now=NOW)
+    return list(expected(line, holding, spec, slots=slots, slot_seconds=slot_seconds, now=NOW))
 
 
 def test_a_free_slot_is_for_the_first_in_line_at_once() -> None:

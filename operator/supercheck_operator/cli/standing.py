@@ -160,7 +160,7 @@ def _starts(
     slots = resource.status.running_capacity if resource else None
     if resource is None or slots is None or not view.complete:
         return [None] * len(line)
-    return expected(
+    found = expected(
         [each.metadata.namespace for each in line],
         [
             Holding(each.metadata.namespace, durations.moment(each.status.started_at))
@@ -171,6 +171,7 @@ def _starts(
         slot_seconds=resource.status.slot_seconds,
         now=now,
     )
+    return list(found)
 
 
 def _waits(

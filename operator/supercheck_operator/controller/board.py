@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import tee
 
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.world import Run
@@ -53,26 +55,25 @@ class Board:
         return frozenset(here | self._reconciler.results.namespaces())
 
     def running(self, queue: str) -> list[ShownExecution]:
-        runs = [run for run in self._of(queue) if run.state is State.RUNNING]
-        shown = [each for run in runs if (each := self._shown(run)) is not None]
+        shown = [self._shown(run) for run in self._outside(queue) if run.state is State.RUNNING]
         # What has its verdict may hold its slot still, until its pods are gone.
-        return sorted(shown, key=lambda each: (each.started_at or "~", each.created_at))
+        return sorted(
+            (each for each in shown if each is not None),
+            key=lambda each: (each.started_at or "~", each.created_at),
+        )
 
-    def queued(self, queue: str) -> list[ShownExecution]:
-        known = self._reconciler.queues.get(queue)
-        line = list(known.upcoming(known.waiting))
-        starts = self._starts(known, [entry.namespace for entry in line])
-        found: list[ShownExecution] = []
-        for position, (entry, start) in enumerate(zip(line, starts, strict=True), start=1):
-            run = self._reconciler.world.get(entry.uid)
-            shown = self._shown(run) if run else None
-            if shown is None:
-                continue
-            said = {"position": position, "estimated_start": start}
-            found.append(shown.model_copy(update=said))
-        parked = [run for run in self._of(queue) if run.state is State.PARKED]
+    def queued(self, queue: str, shows: Callable[[str], bool]) -> Iterator[ShownExecution]:
+        for run, place in self._line(queue):
+            if shows(run.namespace) and (shown := self._shown(run)) is not None:
+                yield shown.model_copy(update=place)
+        parked = [run for run in self._parked(queue) if shows(run.namespace)]
         aside = [each for run in parked if (each := self._shown(run)) is not None]
-        return found + sorted(aside, key=lambda each: each.created_at)
+        yield from sorted(aside, key=lambda each: each.created_at)
+
+    def waiting(self, queue: str) -> Counter[str]:
+        waiting = self._reconciler.queues.get(queue).waiting_of()
+        waiting.update(run.namespace for run in self._parked(queue) if run.execution is not None)
+        return waiting
 
     def finished(self, queue: str) -> list[ShownExecution]:
         return self._reconciler.results.of(queue)
@@ -86,16 +87,33 @@ class Board:
                 and execution.metadata.name == name
                 and not execution.status.phase.final
             ):
-                waits = run.state is State.WAITING
-                queued = self.queued(run.queue) if waits else ()
-                found = next((each for each in queued if each.uid == run.uid), None)
-                shown = found or self._shown(run)
+                waits = self._reconciler.queues.get(run.queue).waits(run.uid)
+                line = self._line(run.queue) if waits else iter(())
+                places = (place for each, place in line if each is run)
+                shown = self._shown(run)
                 tests = run.assessment.tests if run.assessment else ()
-                return shown.model_copy(update={"tests": tests}) if shown else None
+                said = {"tests": tests} | next(places, {})
+                return shown.model_copy(update=said) if shown else None
         return None
 
-    def _of(self, queue: str) -> list[Run]:
-        return [run for run in self._reconciler.world if run.queue == queue]
+    def _line(self, name: str) -> Iterator[tuple[Run, dict[str, object]]]:
+        """Who stands in line, in order, each with what its place says of it."""
+        queue = self._reconciler.queues.get(name)
+        entries, same = tee(queue.upcoming(queue.waiting))
+        starts = self._starts(queue, (entry.namespace for entry in same))
+        for position, (entry, start) in enumerate(zip(entries, starts, strict=False), start=1):
+            if (run := self._reconciler.world.get(entry.uid)) is not None:
+                yield run, {"position": position, "estimated_start": start}
+
+    def _outside(self, name: str) -> list[Run]:
+        """Everything in a queue but what stands in its line, which may be long."""
+        queue = self._reconciler.queues.get(name)
+        return [
+            run for run in self._reconciler.world if run.queue == name and not queue.waits(run.uid)
+        ]
+
+    def _parked(self, name: str) -> list[Run]:
+        return [run for run in self._outside(name) if run.state is State.PARKED]
 
     def _shown(self, run: Run) -> ShownExecution | None:
         execution, assessment = run.execution, run.assessment
@@ -128,11 +146,11 @@ class Board:
         running = queue.running_of(run.namespace)
         return why(execution, queue.spec, resting=run.resting, namespace_running=running)
 
-    def _starts(self, queue: Queue, line: list[str]) -> list[str | None]:
+    def _starts(self, queue: Queue, line: Iterable[str]) -> Iterator[str | None]:
         """The estimated start of each in the line."""
         if queue.spec is None:
-            return [None] * len(line)
-        running = [run for run in self._of(queue.name) if queue.runs(run.uid)]
+            return (None for _ in line)
+        running = [run for run in self._outside(queue.name) if queue.runs(run.uid)]
         now = self._now()
         found = expected(
             line,
@@ -142,7 +160,7 @@ class Board:
             slot_seconds=slot_seconds(self._reconciler, queue.name),
             now=now,
         )
-        return [_format(None if s is None else now + timedelta(seconds=s)) for s in found]
+        return (_format(None if s is None else now + timedelta(seconds=s)) for s in found)
 
 
 def slot_seconds(reconciler: Reconciler, queue: str) -> float | None:

@@ -136,6 +136,10 @@ class Line:
     def running(self, namespace: str) -> int:
         return self._running[namespace]
 
+    def waiting(self) -> Counter[str]:
+        """How many of each namespace wait."""
+        return Counter({namespace: len(keys) for namespace, keys in self._waiting.items()})
+
     def start(self, namespace: str) -> None:
         """One of ``namespace`` runs from now on; it is its last turn."""
         self._running[namespace] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
@@ -48,6 +49,13 @@ class Queue:
 
     def runs(self, uid: str) -> bool:
         return uid in self._running
+
+    def waits(self, uid: str) -> bool:
+        return uid in self._line
+
+    def waiting_of(self) -> Counter[str]:
+        """How many could start if there was room, by namespace."""
+        return self._line.waiting()
 
     def running_of(self, namespace: str) -> int:
         return self._line.running(namespace)

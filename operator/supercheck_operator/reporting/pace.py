@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -47,22 +47,22 @@ class Holding:
 
 
 def expected(
-    line: Sequence[str],
+    line: Iterable[str],
     holding: Iterable[Holding],
     queue: ExecutionQueueSpec,
     *,
     slots: int,
     slot_seconds: float | None,
     now: datetime,
-) -> list[float | None]:
-    """In how many seconds each of ``line`` (their namespaces, in order) may start.
+) -> Iterator[float | None]:
+    """In how many seconds each of ``line`` (their namespaces, in order) may start; one by one.
 
     The one answer for everyone who shows it. It rests on nothing but what the API server shows
     too, so the operator and whoever reads its objects come to the same. None: never as things are,
     or nothing was measured yet.
     """
     if slot_seconds is None or queue.stop_policy.holds:
-        return [None] * len(line)
+        return (None for _ in line)
     share = queue.per_namespace.running_capacity if queue.per_namespace else None
     ends = [(_left(slot_seconds, each.started_at, now), each.namespace) for each in holding]
     return _estimates(line, ends, slots=slots, slot_seconds=slot_seconds, share=share)
@@ -75,13 +75,13 @@ def _left(slot_seconds: float, started_at: datetime | None, now: datetime) -> fl
 
 
 def _estimates(
-    line: Sequence[str],
+    line: Iterable[str],
     ends: Iterable[tuple[float, str]],
     *,
     slots: int,
     slot_seconds: float,
     share: int | None = None,
-) -> list[float | None]:
+) -> Iterator[float | None]:
     """The same, where ``ends`` has in how many seconds which namespace leaves a slot.
 
     Everyone is taken to hold a slot for ``slot_seconds``. ``share`` is how many each namespace may
@@ -89,14 +89,14 @@ def _estimates(
     """
     ends = sorted(ends)
     if slots <= 0 or share == 0:
-        return [None] * len(line)
+        yield from (None for _ in line)
+        return
     # Of more than there are slots (a capacity was lowered), the first to end leave none.
     free = [0.0] * (slots - len(ends)) + [end for end, _ in ends[max(0, len(ends) - slots) :]]
     heapq.heapify(free)
     shares: defaultdict[str, list[float]] = defaultdict(list)
     for end, namespace in ends:
         shares[namespace].append(end)
-    found: list[float | None] = []
     for namespace in line:
         start = heapq.heappop(free)
         own = shares[namespace]
@@ -104,7 +104,6 @@ def _estimates(
             own.sort()
             while len(own) >= share:
                 start = max(start, own.pop(0))
-        found.append(start)
         heapq.heappush(free, start + slot_seconds)
         own.append(start + slot_seconds)
-    return found
+        yield start

@@ -5,7 +5,8 @@ These models are the only definition: the OpenAPI document is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -85,8 +86,12 @@ class Source(Protocol):
     def running(self, queue: str) -> list[ShownExecution]:
         """The longest running first."""
 
-    def queued(self, queue: str) -> list[ShownExecution]:
-        """In the order of their start; those kept out of the line last."""
+    def queued(self, queue: str, shows: Callable[[str], bool]) -> Iterator[ShownExecution]:
+        """Those of the namespaces that ``shows`` names, made one by one, in the order of their
+        start; those kept out of the line last."""
+
+    def waiting(self, queue: str) -> Counter[str]:
+        """How many of each namespace wait, those kept out of the line among them."""
 
     def finished(self, queue: str) -> list[ShownExecution]:
         """The latest first."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
+from itertools import islice
 
 from pydantic import Field
 
@@ -76,7 +78,7 @@ def executions(
     found = Executions(running=[], queued=[], finished=[], others=Others())
     others = Others()
 
-    def wanted(all_: list[ShownExecution]) -> list[ShownExecution]:
+    def wanted(all_: Iterable[ShownExecution]) -> list[ShownExecution]:
         return [
             each
             for each in all_
@@ -88,12 +90,12 @@ def executions(
     for name in source.queues():
         if queue is not None and name != queue:
             continue
-        running, queued = source.running(name), source.queued(name)
+        running = source.running(name)
         found.running.extend(wanted(running))
-        found.queued.extend(brief(wanted(queued)))
+        found.queued.extend(brief(wanted(source.queued(name, sight.shows))))
         found.finished.extend(wanted(source.finished(name)))
         if name in sight.queues:
-            hidden = _others(sight, running, queued)
+            hidden = _others(sight, running, source.waiting(name))
             others = Others(
                 running=others.running + hidden.running, queued=others.queued + hidden.queued
             )
@@ -106,16 +108,14 @@ async def live(source: Source, figures: Figures, sight: Sight) -> Live:
     shown = Live(queues=[], namespaces=[], running=[], queued=[], finished=[])
     namespaces: set[str] = set()
     for name in source.queues():
-        running, queued = source.running(name), source.queued(name)
-        finished = source.finished(name)
-        visible = [
-            [each for each in part if sight.shows(each.namespace)]
-            for part in (running, queued, finished)
-        ]
-        namespaces.update(each.namespace for part in visible for each in part)
-        shown.running.extend(visible[0][:_LIVE_LIMIT])
-        shown.queued.extend(brief(visible[1][:_LIVE_LIMIT]))
-        shown.finished.extend(visible[2][:_LIVE_LIMIT])
+        running, waiting = source.running(name), source.waiting(name)
+        shows = [each for each in running if sight.shows(each.namespace)]
+        ended = [each for each in source.finished(name) if sight.shows(each.namespace)]
+        namespaces.update(each.namespace for each in (*shows, *ended))
+        namespaces.update(filter(sight.shows, waiting))
+        shown.running.extend(shows[:_LIVE_LIMIT])
+        shown.queued.extend(brief(islice(source.queued(name, sight.shows), _LIVE_LIMIT)))
+        shown.finished.extend(ended[:_LIVE_LIMIT])
         if name in sight.queues and (stats := await _stats(figures, name)) is not None:
             ways = source.ways(name)
             queue = LiveQueue(
@@ -124,7 +124,7 @@ async def live(source: Source, figures: Figures, sight: Sight) -> Live:
                 stop_policy=ways.stop_policy,
                 ordering=ways.ordering,
                 slot_seconds=ways.slot_seconds,
-                others=_others(sight, running, queued),
+                others=_others(sight, running, waiting),
             )
             shown.queues.append(queue)
     shown.finished.sort(key=lambda each: each.completed_at or "", reverse=True)
@@ -149,10 +149,8 @@ async def _stats(figures: Figures, name: str) -> Stats | None:
         return None  # deleted a moment ago
 
 
-def _others(
-    sight: Sight, running: Iterable[ShownExecution], queued: Iterable[ShownExecution]
-) -> Others:
+def _others(sight: Sight, running: Iterable[ShownExecution], waiting: Counter[str]) -> Others:
     return Others(
         running=sum(not sight.shows(each.namespace) for each in running),
-        queued=sum(not sight.shows(each.namespace) for each in queued),
+        queued=sum(count for namespace, count in waiting.items() if not sight.shows(namespace)),
     )
