@@ -1,14 +1,17 @@
 """What one execution costs the API server: writes are the currency."""
 
+import asyncio
 import json
 import time
 from collections import Counter
 
 from conftest import Cluster
-from harness.api import Space, execution
+from harness.api import Raw, Space, execution
 from harness.process import Operator
 from harness.steps import named, until
 from harness.waiting import eventually
+from supercheck_operator.controller.world import Kind, World
+from supercheck_operator.execution.observed import parse_job
 
 
 async def test_a_passing_execution_with_one_test_costs_three_writes(
@@ -57,6 +60,45 @@ async def _pass_one_more(space: Space) -> None:
     """Had those before it one more write coming, it would come before this one ends."""
     await space.submit(execution("last"))
     await until(space, "last", "Passed")
+
+
+async def test_an_execution_is_looked_at_for_what_changes_and_not_for_all_that_is_told(
+    operator: Operator, space: Space
+) -> None:
+    """Its end comes twice, by the answer to its write and by the watch: the second is no news."""
+    paths = {Kind.EXECUTION: space.executions, Kind.JOB: space.jobs, Kind.POD: space.pods}
+    told: list[tuple[int, Kind, Raw]] = []
+
+    def tell(kind: Kind, raw: Raw) -> None:
+        told.append((int(raw["metadata"]["resourceVersion"]), kind, raw))
+
+    async def listen(kind: Kind, path: str, version: str) -> None:
+        async for event in space.api.watch(path, version):
+            tell(kind, event["object"])
+
+    async with asyncio.TaskGroup() as tasks:
+        listening = []
+        for kind, path in paths.items():
+            version = (await space.api.get(path))["metadata"]["resourceVersion"]
+            listening.append(tasks.create_task(listen(kind, path, version)))
+        await space.submit(execution("one", runs_for="1500ms"))
+        await until(space, "one", "Passed")
+
+        async def complete() -> bool:
+            jobs = [raw for _, kind, raw in told if kind is Kind.JOB]
+            return any(parse_job(raw).finished for raw in jobs)
+
+        await eventually(complete, "the Job says that it is complete")
+        for task in listening:
+            task.cancel()
+    world = World()
+    news = [kind for _, kind, raw in sorted(told, key=_version) if world.observe(kind, raw)]
+    assert Counter(news) == {Kind.EXECUTION: 3, Kind.JOB: 2, Kind.POD: 3}
+    assert len(told) > len(news)
+
+
+def _version(event: tuple[int, Kind, Raw]) -> int:
+    return event[0]
 
 
 async def test_a_waiting_execution_costs_no_write(
