@@ -359,7 +359,7 @@ def main() -> None:
     chosen = parser.parse_args()
     cases = [case for case in CASES if case.name in chosen.cases]
     rows = asyncio.run(measure(cases, chosen.rates, chosen.seconds, chosen.block))
-    publish("What admission adds to a create", rows, chosen.into)
+    publish("admission", rows, chosen.into)
     if any(row["refused"] or row["failed"] for row in rows):
         sys.exit("Not all were created, so the figures are not of admission alone.")
 

@@ -188,7 +188,7 @@ def main() -> None:
     chosen = parser.parse_args()
     waves = Waves(chosen.waves, chosen.rate, chosen.seconds)
     rows = asyncio.run(measure(chosen.clients, waves))
-    publish("What followers of a stream cost, and how soon they know", rows, chosen.into)
+    publish("sse", rows, chosen.into)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """That every benchmark runs and tells what it should, at a size that says nothing of speed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,13 @@ def figures(tmp_path: Path, name: str, *arguments: str) -> Any:
     return json.loads(into.read_text())
 
 
+def draw(tmp_path: Path) -> None:
+    """The picture of those figures."""
+    command = [sys.executable, "-m", "benchmarks.plot", "figures.json", "--into", "."]
+    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert (tmp_path / "figures.svg").read_text().count("<path") > 10
+
+
 def test_size(tmp_path: Path) -> None:
     told = figures(
         tmp_path, "size", "--sizes", "20", "--queues", "1", "3", "--handoffs", "10",
@@ -27,6 +35,7 @@ def test_size(tmp_path: Path) -> None:
     assert all(row["first Job s"] > 0 and row["executions/s"] > 0 for row in told["rows"])
     [end] = told["to_the_end"]
     assert end["Passed"] == 20
+    draw(tmp_path)
 
 
 def test_handoff(tmp_path: Path) -> None:
@@ -41,6 +50,7 @@ def test_handoff(tmp_path: Path) -> None:
     created = {row["write"]: row for row in told["writes"]}
     for write in ("POST jobs", "POST pods", "POST pods/binding"):
         assert (created[write]["ideal"], created[write]["operator"]) == (1, 1)
+    draw(tmp_path)
 
 
 def test_admission(tmp_path: Path) -> None:
@@ -53,6 +63,7 @@ def test_admission(tmp_path: Path) -> None:
         assert sum(map(int, row["judged by"].split("/"))) == 20
         assert 0 < row["p50"] <= row["p99"]
         assert 0 < row["judging"] < row["call"]
+    draw(tmp_path)
 
 
 def test_sse(tmp_path: Path) -> None:
