@@ -40,13 +40,13 @@ def handoff(document: Row) -> Figure:
         speed.bar(places, [row["per second"] for row in found], width, label=name)
         p50 = [row["job p50"] for row in found]
         above = [row["job p99"] - row["job p50"] for row in found]
-        wait.bar(places, p50, width, yerr=[[0] * len(found), above], error_kw={"linewidth": 0.7})
+        wait.errorbar(places, p50, yerr=[[0] * len(found), above], fmt="o", linewidth=0.7)
     labels = [f"{slots} slots\n{seconds:g} s" for slots, seconds in cases]
     wait.set_xticks([at + 0.4 - width / 2 for at in range(len(cases))], labels)
     speed.set_ylabel("executions a second")
     wait.set_ylabel("ms from a pod's end to the next Job\np50, whisker to p99")
+    wait.set_yscale("log")
     for axes in (speed, wait):
-        axes.set_yscale("log")
         axes.grid(axis="y", alpha=0.3)
     figure.legend(ncols=len(names), loc="outside upper center", frameon=False)
     return figure
