@@ -12,7 +12,15 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from supercheck_operator.controller.world import Kind
-from supercheck_operator.kube import EXECUTIONS, JOBS, PODS, AnsweredError, Kube, KubeError
+from supercheck_operator.kube import (
+    EXECUTIONS,
+    JOBS,
+    PODS,
+    AnsweredError,
+    ExpiredError,
+    Kube,
+    KubeError,
+)
 from supercheck_operator.resources import LABEL_EXECUTION_UID, Raw
 
 logger = logging.getLogger(__name__)
@@ -55,12 +63,13 @@ async def follow(
                     version = found["metadata"]["resourceVersion"]
                     if event["type"] != "BOOKMARK":
                         seen(found, event["type"] == "DELETED")
+        except ExpiredError as error:
+            logger.info("everything is listed again, no %s are told: %s", kind.value, error)
+            await again()
+            version = str(since())
         except KubeError as error:
-            if isinstance(error, AnsweredError) and not error.busy:
-                logger.info("everything is listed again: no %s are told: %s", kind.value, error)
-                await again()
-                version = str(since())
-            else:
-                logger.debug("no %s are told: %s", kind.value, error)
+            refused = isinstance(error, AnsweredError) and not error.busy
+            level = logging.WARNING if refused else logging.DEBUG
+            logger.log(level, "no %s are told: %s", kind.value, error)
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - it spreads load
         pause = min(_LAST_PAUSE, 2 * pause)
