@@ -71,6 +71,11 @@ async def _reserve_in_vain(api: Api) -> None:
         "spec": {"hard": {"count/testexecutions.supercheck.io": "0"}},
     }
     await api.create(f"/api/v1/namespaces/{space.name}/resourcequotas", quota)
+
+    async def enforced() -> bool:
+        return (await space.try_submit(execution("in-vain"), dry_run=True))[0] == 403
+
+    await eventually(enforced, "the API server knows of the quota")
     status, answer = await space.try_submit(execution("in-vain"))
     assert status == 403, answer
 
