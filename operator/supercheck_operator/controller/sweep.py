@@ -113,7 +113,6 @@ class Sweeper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._wanted.wait()
-            self._wanted.clear()
             delay = self._interval
             try:
                 await self.sweep()
@@ -124,6 +123,7 @@ class Sweeper:
     async def sweep(self) -> None:
         """Make everything known what the API server has. Raises KubeError."""
         async with self._turn:
+            self._wanted.clear()  # not before: the sweep under way began too early
             self._begun += 1
             await self._sweep(leads=self._reconciler.leads)
             self._complete = self._begun
