@@ -60,9 +60,10 @@ _REPORTER: Final = platform.node()
 _PATIENCE: Final = 3.0
 """Seconds until the Events are asked why a test does not start, and until they are asked again."""
 _ASKED_AGAIN: Final = 10.0
-_IN_ORDER: Final = 10
-"""So many Jobs of a queue are made in the order of their claims, one request after the other. Of
-more, which all have their slots, ``_ABREAST`` are asked for at a time, or the last waits long."""
+_IN_ORDER: Final = 4
+"""So many Jobs of a queue may wait for the one being made, so that all are made in the order of
+their claims: those of five slots, as by default. Of more, which all have their slots, ``_ABREAST``
+are asked for at a time, or the last would wait long."""
 _ABREAST: Final = 8
 _NEWS_TO_COME: Final = 0.1
 """Seconds that any other status waits: what changes meanwhile goes into the same write."""
