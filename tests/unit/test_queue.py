@@ -62,6 +62,16 @@ def test_one_execution_is_in_one_place_only(queue: Queue) -> None:
     assert (queue.waiting, queue.running) == (0, 0)
 
 
+def test_it_tells_who_waits_and_how_many_of_each_namespace(queue: Queue) -> None:
+    queue.put_waiting(entry("u1"))
+    queue.put_waiting(entry("u2"))
+    queue.put_running("u3", "b")
+    assert (queue.waits("u1"), queue.waits("u3"), queue.waits("u4")) == (True, False, False)
+    assert queue.waiting_of() == {"a": 2}
+    queue.put_running("u1", "a")
+    assert queue.waiting_of() == {"a": 1}
+
+
 def test_a_namespace_gets_its_share_back_when_one_of_its_runs_ends(queue: Queue) -> None:
     queue.put_running("u1", "a")
     queue.put_running("u2", "a")
