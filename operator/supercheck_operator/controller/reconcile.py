@@ -355,6 +355,10 @@ class Reconciler:
         del run.launching[test]
         match outcome:
             case Launched(job):
+                if not any(pod.id.attempt == attempt for pod in run.pods.values()):
+                    # What starts is dated from now on, and a clock that was set may have been
+                    # heard of only by this answer.
+                    run.stepped = self._clock.stepped()
                 self.take(Kind.JOB, job)
                 freed_at = self._handoffs.pop(run.uid, None)
                 if freed_at is not None:
