@@ -91,7 +91,7 @@ class Sweeper:
         return time.monotonic() - self.last_success > 3 * self._interval + _STALE_AFTER
 
     def version(self, kind: Kind) -> int:
-        """Up to which everything of ``kind`` is known by a complete sweep."""
+        """Up to which everything of ``kind`` is known, by the last LIST that came to its end."""
         return self._versions[kind]
 
     def soon(self) -> None:
@@ -134,8 +134,9 @@ class Sweeper:
         if leads:
             await self._ledger.begin()
         await self._compare_queues()
+        removes = leads and self._led
         over = await self._take_executions()
-        jobs = await self._take_jobs(over)
+        jobs = await self._take_jobs(over if removes else {})
         await self._take(Kind.POD)
         await self._take_late(over)
         if leads:
@@ -144,7 +145,7 @@ class Sweeper:
             self._reconciler.release_hold()
         self.last_success = time.monotonic()
         self._clear_graves(self.version(Kind.EXECUTION))
-        if leads and self._led:
+        if removes:
             await self._remove_expired(over.values())
             for job in jobs:
                 await self._remove(JOBS, job.id.name, job.id.namespace, job.id.uid)
@@ -183,7 +184,7 @@ class Sweeper:
         return over
 
     async def _take_jobs(self, over: Mapping[str, Finished]) -> list[Job]:
-        """Those that are no longer kept."""
+        """Those of ``over`` that are no longer kept."""
         now = self._now()
         old: list[Job] = []
 
