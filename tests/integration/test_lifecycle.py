@@ -62,6 +62,26 @@ async def _deleted(space: Space, path: str) -> None:
     await eventually(gone, f"{path} is gone")
 
 
+def _late_pod(job: Raw) -> Raw:
+    """As the Job controller makes it, but for the service account; on a node that does nothing."""
+    template, metadata = job["spec"]["template"], job["metadata"]
+    spec = {key: said for key, said in template["spec"].items() if "ervice" not in key}
+    owner = {
+        "apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"],
+        "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{metadata['name']}-late",
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner],
+        },
+        "spec": spec | SILENT,
+    }
+
+
 # Verdicts ----------------------------------------------------------------------------------------
 
 
@@ -292,6 +312,38 @@ async def test_cancelling_one_that_runs_frees_its_slot_when_its_pod_is_gone(
     assert (await space.status("e"))["reason"] == "CancelledByUser"
 
 
+async def test_a_pod_that_comes_after_its_job_has_gone_is_waited_for(
+    operator: Operator, space: Space, narrow: str
+) -> None:
+    """The Job controller may be making it when the Job is deleted: it was seen 0.14 s after."""
+    nobody = {"serviceAccountName": "nobody"}  # so that the controller cannot
+    await space.submit(execution("e", queue=narrow, pod=nobody))
+    job = await job_of(space, "e")
+    await space.submit(execution("next", queue=narrow, runs_for="never"))
+    await space.change("e", {"cancel": True})
+    await _deleted(space, job_path(space, job))
+    await space.api.create(space.pods, _late_pod(job))
+    pod = await silent_pod_of(space, "e")
+    await being_deleted(space, pod)
+    for _ in range(20):  # longer than it is waited for
+        await asyncio.sleep(0.5)
+        assert await operator.stats(narrow) == (1, 1, 1, 50)
+        assert not await jobs_of(space, "next")
+    await let_go(space, pod)
+    await job_of(space, "next")
+
+
+async def test_the_slot_of_a_job_that_went_without_a_pod_is_free_after_a_while(
+    space: Space, narrow: str
+) -> None:
+    await space.submit(execution("e", queue=narrow, pod={"serviceAccountName": "nobody"}))
+    await job_of(space, "e")
+    await space.submit(execution("next", queue=narrow, runs_for="never"))
+    await space.change("e", {"cancel": True})
+    assert (await until(space, "e", "Cancelled"))["reason"] == "CancelledByUser"
+    await job_of(space, "next")
+
+
 async def test_one_created_as_cancelled_never_starts(space: Space, operator: Operator) -> None:
     await space.submit(execution("e", cancel=True))
     status = await until(space, "e", "Cancelled")
@@ -309,13 +361,16 @@ async def test_cancelling_in_the_moment_of_its_start_leaves_nothing_running(
         await space.submit(execution(name, runs_for="never"))
         assert (await space.change(name, {"cancel": True}))[0] == 200
 
-    await asyncio.gather(*map(flash, names))
+    async with Observer(space) as observer:
+        await asyncio.gather(*map(flash, names))
+        await until_stats(operator, "default", (0, 5, 0, 50))
+        await observer.caught_up()
+    assert observer.most_live <= 5
 
     async def over() -> bool:
         return set((await space.phases()).values()) == {"Cancelled"}
 
     await eventually(over, "all are cancelled")
-    await until_stats(operator, "default", (0, 5, 0, 50))
     live = ("Pending", "Running")
     assert not [p for p in await space.api.items(space.pods) if p["status"]["phase"] in live]
 

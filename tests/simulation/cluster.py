@@ -38,6 +38,8 @@ class Cluster:
         self._pod_fates: dict[str, Fate] = {}
         self._asked_at: dict[str, float] = {}
         self._over: set[str] = set()
+        self._coming: dict[str, Raw] = {}
+        """Jobs, by UID, whose pod is being made: it comes whatever becomes of them meanwhile."""
         api.listeners.append(self._changed)
         api.admit_job = self._admit
         api.delete = self.delete
@@ -130,12 +132,17 @@ class Cluster:
             assert before is not None
             self._later(0.5, self._delete_pods_of, before["metadata"]["uid"])
         elif before is None and self._fate_of(after) is not Fate.NO_POD:
-            self._later(0.3, self._make_pod, after["metadata"]["uid"])
+            self._later(0.2, self._want_pod, after["metadata"]["uid"])
+
+    def _want_pod(self, job_uid: str) -> None:
+        job = self.api.of_uid(JOBS, job_uid)
+        if job is not None and "deletionTimestamp" not in job["metadata"] and not _finished(job):
+            self._coming[job_uid] = job
+            slow = self._noise.random() < 0.1
+            self._later(0.8 if slow else 0.1, self._make_pod, job_uid)
 
     def _make_pod(self, job_uid: str) -> None:
-        job = self.api.of_uid(JOBS, job_uid)
-        if job is None or "deletionTimestamp" in job["metadata"] or _finished(job):
-            return
+        job = self._coming.pop(job_uid)
         metadata = job["metadata"]
         name = f"{metadata['name']}-{self.api.version}"
         owner = {"kind": "Job", "name": metadata["name"], "uid": job_uid, "controller": True}
@@ -181,6 +188,8 @@ class Cluster:
         if before is None:
             assert after is not None
             self._later(0.2, self._schedule, after["metadata"]["uid"])
+            if self._job_of(after) is None:
+                self._later(0.5, self._delete_pods_of, _owner(after))
         elif after is None:
             if not _ended(before) and (job := self._job_of(before)) is not None:
                 self._pod_lost(job)
@@ -193,7 +202,7 @@ class Cluster:
         uid = job["metadata"]["uid"]
         if self._fate_of(job) is Fate.REPLACED:
             self._job_fates[job["metadata"]["name"]] = Fate.PASSES
-            self._later(0.5, self._make_pod, uid)
+            self._later(0.5, self._want_pod, uid)
         else:
             self._later(1.0, lambda: self._finish_job(uid, passed=False))
 
@@ -325,6 +334,10 @@ class Cluster:
             return True
         return not pods and uid not in self._over and not _finished(job)
 
+    def coming_late(self) -> list[Raw]:
+        """The Jobs that have gone since their pod was begun to be made."""
+        return [job for uid, job in self._coming.items() if self.api.of_uid(JOBS, uid) is None]
+
     def live_tests(self, uid: str, *, but: str = "") -> set[str]:
         """Tests of an execution that occupy the cluster now; not by the Job of UID ``but``."""
         jobs = {
@@ -332,11 +345,20 @@ class Cluster:
             for job in self.of_execution(JOBS, uid)
             if self.alive(job) and job["metadata"]["uid"] != but
         }
-        return jobs | {
-            pod["metadata"]["labels"][LABEL_TEST]
-            for pod in self.of_execution(PODS, uid)
-            if not _ended(pod) and _owner(pod) not in ("", but)
-        }
+        return (
+            jobs
+            | {
+                job["metadata"]["labels"][LABEL_TEST]
+                for job in self._coming.values()
+                if job["metadata"]["labels"][LABEL_EXECUTION_UID] == uid
+                and job["metadata"]["uid"] != but
+            }
+            | {
+                pod["metadata"]["labels"][LABEL_TEST]
+                for pod in self.of_execution(PODS, uid)
+                if not _ended(pod) and _owner(pod) not in ("", but)
+            }
+        )
 
 
 def _disruption(reason: str) -> Raw:

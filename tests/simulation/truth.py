@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from tests.simulation.api import Api
-from tests.simulation.cluster import EXECUTIONS, JOBS, QUEUES, Cluster
+from tests.simulation.cluster import EXECUTIONS, JOBS, PODS, QUEUES, Cluster
 
 from supercheck_operator.resources import (
     LABEL_EXECUTION_UID,
@@ -78,8 +78,11 @@ class Truth:
         """UIDs of the executions that hold a slot: something of them is alive."""
         uids = {
             job["metadata"]["labels"][LABEL_EXECUTION_UID]
-            for plural in (JOBS, "pods")
-            for job in self._api.objects[plural].values()
+            for job in (
+                *self._api.objects[JOBS].values(),
+                *self._api.objects[PODS].values(),
+                *self._cluster.coming_late(),
+            )
             if job["metadata"]["labels"][LABEL_QUEUE] == queue
             and namespace in (None, job["metadata"]["namespace"])
         }

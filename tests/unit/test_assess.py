@@ -739,6 +739,6 @@ def test_what_events_say_is_told_and_decides_when_time_is_up() -> None:
 def test_a_job_that_is_over_before_its_pod_was_seen_is_not_judged_until_it_is_known() -> None:
     for known in (job(condition=FAILED), replace(job(), gone=True)):
         status = stored(("login", "Running"))
-        unknown = judge(execution(status=status), jobs=(known,), proving=True)
+        unknown = judge(execution(status=status), jobs=(known,), unproven={"login"})
         assert (unknown.phase, unknown.tests[0].phase) == (Phase.RUNNING, Phase.RUNNING)
-        assert judge(execution(), jobs=(known,), proving=True).launch == ()
+        assert judge(execution(), jobs=(known,), unproven={"login"}).launch == ()

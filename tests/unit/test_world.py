@@ -137,7 +137,7 @@ def test_a_pod_that_vanished_keeps_the_slot_while_its_job_may_make_another(world
     assert state(run) is State.RUNNING
     world.observe(Kind.JOB, raw_job(version=51, condition=COMPLETE))
     assert state(run) is State.RUNNING
-    run.proving = False  # there is no other
+    run.unproven = frozenset()  # there is no other
     assert state(run) is None
 
 
@@ -263,9 +263,9 @@ def test_a_job_that_was_made_anew_counts_and_is_stopped(world: World) -> None:
     """A creation that failed, and was tried again, is carried out when the second has gone."""
     stopped = {"phase": "Error", "completedAt": when(-1), "tests": [OVER | {"name": "login"}]}
     run = saw(world, an_execution(status=stopped), a_job(uid="second", version=30))
-    run.proving = False
+    run.unproven = frozenset()
     world.observe(Kind.JOB, raw_job(uid="second", version=31), deleted=True)
-    run.proving = False
+    run.unproven = frozenset()
     assert state(run) is None
     assert world.observe(Kind.JOB, raw_job(uid="first", version=40)) is run
     assert state(run) is State.RUNNING
@@ -313,7 +313,7 @@ def test_of_two_pods_of_one_job_the_living_one_counts(world: World) -> None:
 def test_a_job_that_vanished_without_a_seen_pod_must_be_proven_empty(world: World) -> None:
     run = saw(world, an_execution(), a_job())
     world.observe(Kind.JOB, raw_job(version=50), deleted=True)
-    assert run.proving
+    assert run.unproven
     assert state(run) is State.RUNNING
 
 
@@ -322,7 +322,7 @@ def test_a_job_that_vanished_after_its_pod_must_be_proven_empty(world: World) ->
     run = saw(world, an_execution(), a_job(version=30), a_pod(version=31, **RUNNING))
     world.observe(Kind.POD, raw_pod(version=32), deleted=True)
     world.observe(Kind.JOB, raw_job(version=33), deleted=True)
-    assert run.proving
+    assert run.unproven
     assert state(run) is State.RUNNING
 
 
@@ -331,7 +331,7 @@ def test_what_is_unproven_keeps_its_slot_when_nothing_else_does(world: World) ->
     world.observe(Kind.JOB, raw_job(version=50), deleted=True)
     world.observe(Kind.EXECUTION, raw_execution(version=51), deleted=True)
     assert state(run) is State.RUNNING
-    run.proving = False
+    run.unproven = frozenset()
     assert state(run) is None
 
 
@@ -339,26 +339,26 @@ def test_a_finished_job_or_one_whose_pod_was_seen_needs_no_proof(world: World) -
     run = saw(world, an_execution(tests=[{"name": t, "image": "i"} for t in ("a", "b")]))
     saw(world, a_pod(test="a", **PASSED), a_job(test="a", version=30, condition=COMPLETE))
     saw(world, a_job(test="b"), a_pod(test="b"))
-    assert not run.proving
+    assert not run.unproven
     world.observe(Kind.JOB, raw_job("a", version=50, condition=COMPLETE), deleted=True)
     world.observe(Kind.JOB, raw_job("b", version=51), deleted=True)
-    assert not run.proving
+    assert not run.unproven
 
 
 def test_a_job_that_is_over_before_its_pod_was_seen_is_asked_about(world: World) -> None:
     run = saw(world, an_execution(), a_job(condition=FAILED))
-    assert run.proving
-    run.proving = False
+    assert run.unproven
+    run.unproven = frozenset()
     world.observe(Kind.JOB, raw_job(version=50, condition=FAILED))
-    assert not run.proving
+    assert not run.unproven
 
 
 def test_a_proven_job_is_not_proven_again_by_the_same_news(world: World) -> None:
     run = saw(world, an_execution(), a_job())
     world.missing(Kind.JOB, {}, 40)  # a sweep finds it gone ...
-    run.proving = False  # ... and that it left no pod ...
+    run.unproven = frozenset()  # ... and that it left no pod ...
     assert world.observe(Kind.JOB, raw_job(version=39), deleted=True) is None
-    assert not run.proving  # ... before the watch tells
+    assert not run.unproven  # ... before the watch tells
 
 
 def test_what_a_list_does_not_show_is_gone(world: World) -> None:

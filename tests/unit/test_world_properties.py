@@ -106,7 +106,7 @@ class WorldMachine(RuleBasedStateMachine):
     @rule(uid=uids)
     def proof_is_found(self, uid: str) -> None:
         if run := self.world.get(uid):
-            run.proving = False
+            run.unproven = frozenset()
 
     @rule()
     def forget_what_is_over(self) -> None:
@@ -150,7 +150,7 @@ class WorldMachine(RuleBasedStateMachine):
     def what_is_gone_holds_nothing(self) -> None:
         for run in self.world:
             mine = (run.uid, f"job-{run.uid}-login", f"pod-{run.uid}-login")
-            if not run.proving and not any(self.exists(name) for name in mine):
+            if not run.unproven and not any(self.exists(name) for name in mine):
                 assert run.state is None
 
 

@@ -20,7 +20,7 @@ from supercheck_operator.controller.lane import Lane
 from supercheck_operator.controller.world import Kind, Run, World
 from supercheck_operator.execution.assess import Assessment, assess
 from supercheck_operator.execution.evidence import Defaults
-from supercheck_operator.execution.launch import Launched, Launcher
+from supercheck_operator.execution.launch import Abandoned, Launched, Launcher
 from supercheck_operator.execution.observed import Pod
 from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.kube import (
@@ -55,6 +55,8 @@ logger = logging.getLogger(__name__)
 _RETRY_DELAY: Final = 1.0
 _LAUNCHES_FIRST: Final = 0.02
 """Seconds that a final status waits, so that the freed slot's next Job is asked for before it."""
+_LATE_POD: Final = 5.0
+"""Seconds for which a Job that went without a pod may still get one: docs/adr/0017-late-pods.md."""
 _REPORTER: Final = platform.node()
 """In a cluster, the name of the operator's pod."""
 _PATIENCE: Final = 3.0
@@ -255,7 +257,7 @@ class Reconciler:
             self.touch(run)
         if not self._acts:
             return
-        if run.proving or (assessment is not None and assessment.doubtful):
+        if run.unproven or (assessment is not None and assessment.doubtful):
             self._once(f"prove {run.uid}", partial(self._prove, run))
         for test in assessment.launch if assessment else ():
             run.launching[test] = None
@@ -366,6 +368,8 @@ class Reconciler:
                     self._metrics.handoff.labels(run.queue).observe(handoff)
             case Verdict():
                 run.refused[test] = outcome
+            case Abandoned(sure=False) if not run.knows(test, attempt):
+                run.unproven |= {test}
         self.touch(run)
 
     @asynccontextmanager
@@ -436,6 +440,9 @@ class Reconciler:
         A Job that vanished may have a pod that was never seen, and what is over in time may not
         have been seen yet when its time is up.
         """
+        asked = run.unproven
+        if any(test not in run.jobs or not run.jobs[test].finished for test in asked):
+            await asyncio.sleep(_LATE_POD)
         began, labels = self._now(), f"{LABEL_EXECUTION_UID}={run.uid}"
         try:
             for kind, resource in ((Kind.JOB, JOBS), (Kind.POD, PODS)):
@@ -449,7 +456,8 @@ class Reconciler:
             logger.log(_level(error), "cannot list what is of %s: %s", run.uid, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
-            run.proving, run.confirmed = False, began
+            run.unproven -= asked
+            run.confirmed = began
         self.touch(run)
 
     def _report(self, queue: Queue, run: Run, assessment: Assessment) -> None:

@@ -76,8 +76,9 @@ class Run:
     told: dict[str, str] = field(default_factory=dict)
     events: frozenset[str] = frozenset()
     """Names of the Events that were created for it."""
-    proving: bool = False
-    """A Job is over before any pod of it was seen: one may exist until a LIST says otherwise."""
+    unproven: frozenset[str] = frozenset()
+    """Tests whose Job is over, gone or not known before any pod of it was seen: one may exist, or
+    come, until a LIST says otherwise."""
     confirmed: datetime | None = None
     """When the API server was last asked what exists of it."""
     resting: bool = False
@@ -109,7 +110,11 @@ class Run:
         """
         if self.execution is None or self.final or self.attempt != attempt:
             return False
-        return test not in self.jobs or self.jobs[test].id.attempt < attempt
+        return not self.knows(test, attempt)
+
+    def knows(self, test: str, attempt: int) -> bool:
+        """Whether the Job of ``attempt`` at ``test``, or of a later one, was seen."""
+        return test in self.jobs and self.jobs[test].id.attempt >= attempt
 
     @property
     def started(self) -> bool:
@@ -131,7 +136,7 @@ class Run:
     @property
     def alive(self) -> bool:
         """Something of it occupies the cluster, or may do so any moment."""
-        if self.proving or self.launching:
+        if self.unproven or self.launching:
             return True
         # Asked of everything that waits, in each sweep: nothing is made for what has neither.
         return any(alive(self.jobs.get(test), pod) for test, pod in self.pods.items()) or any(
@@ -198,7 +203,7 @@ class Run:
             refused=self.refused,
             sent=self.sent,
             told=self.told,
-            proving=self.proving,
+            unproven=self.unproven,
             confirmed=self.confirmed,
             drained=drained,
             stepped=stepped,
@@ -330,7 +335,7 @@ class World:
         run.jobs[test] = job
         finishes = job.finished and not (known and known.finished)
         if finishes and not _seen(run, test, job):
-            run.proving = True
+            run.unproven |= {test}
         return None if known is not None and _only_newer(job, known) else run
 
     def _observe_pod(self, pod: Pod) -> Run | None:
@@ -355,6 +360,9 @@ class World:
             elif known.started is not None or pod.started is None:
                 pod = replace(pod, stepped=known.stepped)
         run.pods[test] = pod
+        job = run.jobs.get(test)
+        if job is not None and _seen(run, test, job):
+            run.unproven -= {test}
         return None if known is not None and _only_newer(pod, known) else run
 
     def _recognized(self, pod: Pod) -> Pod:
@@ -368,7 +376,7 @@ class World:
     def _lose_job(self, run: Run, test: str, job: Job) -> None:
         run.jobs[test] = replace(job, gone=True)
         if not job.finished and not _seen(run, test, job):
-            run.proving = True
+            run.unproven |= {test}
 
     def _run_of(self, identity: Identity, *, lives: bool) -> Run | None:
         """The run an object of ours belongs to; one without an execution only if it ``lives``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -39,8 +39,8 @@ class Evidence:
     """Tests that do not start, with what the Events of their Job or pod say."""
     sent: Mapping[str, TestStatus] = field(default_factory=dict)
     """Results of this attempt that were sent to be stored, whether or not they are by now."""
-    proving: bool = False
-    """A Job is over whose pod was never seen: whether there is one is being asked."""
+    unproven: Container[str] = ()
+    """Tests whose Job is over, and a pod of it never seen: whether there is one is being asked."""
     confirmed: datetime | None = None
     """All that existed then has been seen."""
     drained: bool = False

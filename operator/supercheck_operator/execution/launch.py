@@ -38,8 +38,14 @@ class Launched:
     job: Raw
 
 
+@dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The execution was over before the Job existed, and no Job exists."""
+    """The execution was over before the Job was known to exist.
+
+    ``sure``: it does not, and will not. Else a request had no answer, and may yet be carried out.
+    """
+
+    sure: bool
 
 
 Outcome = Launched | Verdict | Abandoned
@@ -95,7 +101,7 @@ class Launcher:
         unsure = False
         while True:
             if not wanted():
-                return await self._found(execution, test, attempt) if unsure else Abandoned()
+                return Abandoned(sure=not unsure)
             try:
                 async with turn():
                     if wanted():  # waiting for the turn takes time
@@ -147,7 +153,7 @@ class Launcher:
             try:
                 job = await self._kube.get(JOBS, name, execution.metadata.namespace)
             except NotFoundError:
-                return Abandoned()
+                return Abandoned(sure=False)  # it has come and gone
             except KubeError:
                 await self._sleep(_FIRST_DELAY)
                 continue
