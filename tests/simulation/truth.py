@@ -61,8 +61,10 @@ class Truth:
         self._asked_at: dict[str, float] = {}
         self._ever_asked: set[str] = set()
         self._unforeseen: set[str] = set()
-        """A Job of theirs came after its request was answered with a failure. Nobody can reckon
-        with that; only that it is cleared away in the end is asked for."""
+        """A Job of theirs came after its request was answered with a failure: it may come after
+        their end. That it counts, and is cleared away, is asked for."""
+        self._unknown: set[str] = set()
+        """What came of them was asked for, or begun, before the operator that leads was there."""
         self._result_at: dict[tuple[str, str], float] = {}
         self._rests_until: dict[str, datetime] = {}
         self._unwanted_since: dict[str, float] = {}
@@ -71,8 +73,10 @@ class Truth:
         api.job_asked = self._job_asked
 
     def restarted(self) -> None:
-        """What was claimed and has no Job is forgotten."""
+        """What was claimed and has no Job is forgotten, and so is whose pod may still come."""
         self._asked_at.clear()
+        late = self._cluster.coming_late()
+        self._unknown |= {job["metadata"]["labels"][LABEL_EXECUTION_UID] for job in late}
 
     def occupying(self, queue: str, namespace: str | None = None) -> set[str]:
         """UIDs of the executions that hold a slot: something of them is alive."""
@@ -116,6 +120,8 @@ class Truth:
         uid, test, queue = labels[LABEL_EXECUTION_UID], labels[LABEL_TEST], labels[LABEL_QUEUE]
         if self._api.late:
             self._unforeseen.add(uid)
+            if uid not in self._asked_at:
+                self._unknown.add(uid)
         if uid in self._unforeseen:
             return
         if (uid, test) in self._result_at:
@@ -138,7 +144,7 @@ class Truth:
         self._has_room(uid, queue, metadata["namespace"], since)
 
     def _has_room(self, uid: str, queue: str, namespace: str | None, since: float) -> None:
-        others = self.occupying(queue, namespace) - self._unforeseen - {uid}
+        others = self.occupying(queue, namespace) - self._unknown - {uid}
         capacity = max(_running_capacity(spec, namespace) for spec in self._in_force(queue, since))
         if len(others) >= capacity:
             where = f"{queue}/{namespace}" if namespace else queue
@@ -158,7 +164,7 @@ class Truth:
         specs = self._in_force(queue, self._api.loop.time() - self._blindness())
         for namespace in (None, execution["metadata"]["namespace"]):
             limits = [_whole_capacity(spec, namespace) for spec in specs]
-            present = self._present(queue, namespace) - self._unforeseen
+            present = self._present(queue, namespace) - self._unknown
             if len(present) > max(limits):
                 where = f"{queue}/{namespace}" if namespace else queue
                 self._fail(f"{where} takes {sorted(present)}, room is {max(limits)}")

@@ -326,6 +326,20 @@ def test_a_job_that_vanished_after_its_pod_must_be_proven_empty(world: World) ->
     assert state(run) is State.RUNNING
 
 
+def test_a_pod_that_comes_after_its_job_has_gone_is_the_proof(world: World) -> None:
+    retried = {"phase": "Running", "attempts": 2}
+    run = saw(world, an_execution(retry=RETRY, status=retried), a_pod(attempt=1, **RUNNING))
+    saw(world, a_job(attempt=2))
+    world.observe(Kind.JOB, raw_job(attempt=2, version=50), deleted=True)
+    world.observe(Kind.POD, raw_pod(attempt=1, version=51, phase="Failed"))
+    assert run.unproven == {"login"}, "that one is of the attempt before"
+    world.observe(Kind.POD, raw_pod(attempt=2, version=52, **RUNNING))
+    assert not run.unproven
+    assert state(run) is State.RUNNING
+    world.observe(Kind.POD, raw_pod(attempt=2, version=53, phase="Failed"))
+    assert not run.alive
+
+
 def test_what_is_unproven_keeps_its_slot_when_nothing_else_does(world: World) -> None:
     run = saw(world, an_execution(), a_job())
     world.observe(Kind.JOB, raw_job(version=50), deleted=True)
