@@ -2,11 +2,23 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 from conftest import Cluster, NewOperator
 from harness.api import Space, execution
+from harness.late_create import late_create
 from harness.observer import Observer
 from harness.process import Operator
+from harness.steps import (
+    NOWHERE,
+    SILENT,
+    being_deleted,
+    job_of,
+    jobs_of,
+    let_go,
+    silent_pod_of,
+    until,
+)
 from harness.waiting import eventually
 from kindless import components
 
@@ -89,6 +101,37 @@ async def test_a_start_in_a_cluster_waits_for_an_api_server_that_is_away(
     finally:
         await asyncio.to_thread(components.start, cluster.name, "kube-apiserver")
     await late.until_ready()
+
+
+async def test_a_job_that_is_made_after_its_request_was_given_up_counts(
+    cluster: Cluster, space: Space, tmp_path: Path
+) -> None:
+    async with late_create(cluster.kubeconfig, tmp_path) as (kubeconfig, way):
+        operator = Operator(kubeconfig, tmp_path / "log", RUNNING_CAPACITY="1")
+        await operator.start()
+        try:
+            await space.submit(execution("e", pod=SILENT))
+            await space.submit(execution("next", pod=NOWHERE))
+
+            async def asked() -> bool:
+                return way.holds
+
+            await eventually(asked, "a Job is asked for")
+            await space.change("e", {"cancel": True})
+            await until(space, "e", "Cancelled")
+            await asyncio.sleep(1.5)  # it is not asked for again
+            way.closed = False
+            await way.carry_out()
+            pod = await silent_pod_of(space, "e")
+            await being_deleted(space, pod)
+            for _ in range(14):  # longer than it is waited for
+                await asyncio.sleep(0.5)
+                assert await operator.stats() == (1, 1, 1, 50), operator.log
+            assert not await jobs_of(space, "next")
+            await let_go(space, pod)
+            await job_of(space, "next")
+        finally:
+            operator.kill()
 
 
 async def test_order_of_creation_survives_a_restart(

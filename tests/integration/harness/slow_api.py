@@ -41,12 +41,12 @@ async def slow_api(folder: Path) -> AsyncIterator[Path]:
 
 @asynccontextmanager
 async def served(
-    answer: Callable[[web.Request], Awaitable[web.Response]], folder: Path
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]], folder: Path
 ) -> AsyncIterator[Path]:
     """While ``answer`` is asked for everything: a kubeconfig that leads to it."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
