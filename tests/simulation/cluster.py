@@ -340,25 +340,17 @@ class Cluster:
 
     def live_tests(self, uid: str, *, but: str = "") -> set[str]:
         """Tests of an execution that occupy the cluster now; not by the Job of UID ``but``."""
-        jobs = {
-            job["metadata"]["labels"][LABEL_TEST]
-            for job in self.of_execution(JOBS, uid)
-            if self.alive(job) and job["metadata"]["uid"] != but
+        jobs = [job for job in self.of_execution(JOBS, uid) if self.alive(job)]
+        coming = [job for job in self.coming_late() if _label(job, LABEL_EXECUTION_UID) == uid]
+        pods = [pod for pod in self.of_execution(PODS, uid) if not _ended(pod)]
+        return {
+            *(_label(job, LABEL_TEST) for job in jobs + coming if job["metadata"]["uid"] != but),
+            *(_label(pod, LABEL_TEST) for pod in pods if _owner(pod) not in ("", but)),
         }
-        return (
-            jobs
-            | {
-                job["metadata"]["labels"][LABEL_TEST]
-                for job in self._coming.values()
-                if job["metadata"]["labels"][LABEL_EXECUTION_UID] == uid
-                and job["metadata"]["uid"] != but
-            }
-            | {
-                pod["metadata"]["labels"][LABEL_TEST]
-                for pod in self.of_execution(PODS, uid)
-                if not _ended(pod) and _owner(pod) not in ("", but)
-            }
-        )
+
+
+def _label(raw: Raw, name: str) -> str:
+    return str(raw["metadata"]["labels"][name])
 
 
 def _disruption(reason: str) -> Raw:
