@@ -5,7 +5,7 @@ import json
 import time
 from collections import Counter
 
-from conftest import Cluster
+from conftest import Cluster, NewOperator
 from harness.api import Raw, Space, execution
 from harness.process import Operator
 from harness.steps import named, until
@@ -125,6 +125,25 @@ async def test_a_waiting_execution_costs_no_write(
     assert sum(_writes(cluster, space, "waits").values()) <= 3
 
 
+async def test_many_that_do_not_start_are_asked_about_together(
+    cluster: Cluster, new_operator: NewOperator, space: Space
+) -> None:
+    """To answer about one, an API server reads all Events of the namespace."""
+    operator = new_operator(RUNNING_CAPACITY="30")
+    await operator.start()
+    names = [f"e-{i}" for i in range(30)]
+    for name in names:
+        await space.submit(execution(name, pod={"serviceAccountName": "nobody"}))
+
+    async def all_told() -> bool:
+        found = await space.api.items(space.executions)
+        told = [item["status"].get("message", "") for item in found]
+        return all("serviceaccount" in message for message in told)
+
+    await eventually(all_told, "it is told of each why it does not start", within=60)
+    assert 1 <= _lists_of_events(cluster, space) <= 10
+
+
 async def test_the_status_of_a_queue_is_written_once_a_second_at_most(
     operator: Operator, space: Space
 ) -> None:
@@ -171,6 +190,17 @@ def _writes(cluster: Cluster, space: Space, name: str) -> Counter[tuple[str, str
             key = (str(entry["verb"]), str(reference["resource"]), reference.get("subresource", ""))
             found[key] += 1
     return found
+
+
+def _lists_of_events(cluster: Cluster, space: Space) -> int:
+    done = [entry for entry in _entries(cluster) if entry["stage"] == "ResponseComplete"]
+    asked = [entry["objectRef"] for entry in done if entry["verb"] == "list"]
+    return sum(_what(of) == ("events", space.name) for of in asked)
+
+
+def _what(reference: object) -> tuple[str, str]:
+    assert isinstance(reference, dict)
+    return reference["resource"], reference.get("namespace", "")
 
 
 def _is_of(reference: dict[str, str], name: str, entry: dict[str, object]) -> bool:

@@ -1,8 +1,15 @@
-"""Why a test does not start, where only Events tell: no pod was accepted, no volume found."""
+"""Why a test does not start, where only Events tell: no pod was accepted, no volume found.
+
+API servers have no index of Events: to find those of one object, they read all of its namespace. So
+one LIST answers all who ask at a time, and takes no more than a tenth of the time: where Events are
+many and the API server is slow, everything starts late, and everybody asks.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import defaultdict
 from typing import Final
 
 from supercheck_operator.execution.observed import Identity
@@ -12,31 +19,57 @@ from supercheck_operator.resources import Raw
 logger = logging.getLogger(__name__)
 
 _CREATING: Final = "Error creating: "
+_REST: Final = 10
+_LEAST_REST: Final = 1.0
+"""After a LIST, the next waits for so many times what that one took, and for so many seconds."""
+
+_Warnings = dict[str, Raw]
+"""The newest of each object, by its UID."""
 
 
 class Explainer:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
+        self._coming: dict[str, asyncio.Task[_Warnings | None]] = {}
+        """By namespace, the LIST that has not begun yet."""
+        self._rests_until: defaultdict[str, float] = defaultdict(float)
+        """By namespace, in the time of the event loop."""
 
     async def why(self, about: Identity) -> str | None:
         """The newest Warning about that Job or pod, "" without one; None if nobody could tell."""
-        try:
-            events, _ = await self._kube.list(
-                EVENTS,
-                namespace=about.namespace,
-                fields=f"involvedObject.uid={about.uid},type=Warning",
-            )
-        except KubeError as error:
-            logger.debug("no events of %s: %s", about.name, error)
+        namespace = about.namespace
+        if namespace not in self._coming:
+            self._coming[namespace] = asyncio.create_task(self._warnings(namespace))
+        warnings = await asyncio.shield(self._coming[namespace])
+        if warnings is None:
             return None
-        newest = max(events, key=_last_seen, default=None)
-        if newest is None:
-            return ""
-        message = str(newest.get("message", ""))
-        # The Job controller's words before those of the API server.
-        if message.startswith(_CREATING):
-            return message.removeprefix(_CREATING)
-        return f"{newest.get('reason', '')}: {message}"
+        return _told(warnings[about.uid]) if about.uid in warnings else ""
+
+    async def _warnings(self, namespace: str) -> _Warnings | None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._rests_until[namespace] - loop.time())
+        del self._coming[namespace]  # who asks from now on may mean a later Event
+        began, newest = loop.time(), _Warnings()
+        try:
+            async for page in self._kube.pages(EVENTS, namespace=namespace, fields="type=Warning"):
+                for event in page.items:
+                    uid = event["involvedObject"].get("uid", "")
+                    newest[uid] = max(event, newest.get(uid, event), key=_last_seen)
+        except KubeError as error:
+            logger.debug("no events of %s: %s", namespace, error)
+            return None
+        finally:
+            now = loop.time()
+            self._rests_until[namespace] = now + max(_LEAST_REST, _REST * (now - began))
+        return newest
+
+
+def _told(warning: Raw) -> str:
+    message = str(warning.get("message", ""))
+    # The Job controller's words before those of the API server.
+    if message.startswith(_CREATING):
+        return message.removeprefix(_CREATING)
+    return f"{warning.get('reason', '')}: {message}"
 
 
 def _last_seen(event: Raw) -> tuple[str, int]:
