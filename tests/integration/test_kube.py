@@ -35,6 +35,27 @@ async def test_every_answer_tells_the_time_also_a_refusal(cluster: Cluster, hour
     assert kube.clock.stepped() == timedelta()
 
 
+async def test_a_long_list_comes_in_fewer_and_larger_parts(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        first, limit = int(request.query.get("continue", 0)), int(request.query["limit"])
+        asked.append(limit)
+        rest = 60_000 - first - limit
+        said = {"remainingItemCount": rest, "continue": str(first + limit)} if rest > 0 else {}
+        items = [{"metadata": {"name": f"q-{first}"}}]
+        return web.json_response({"metadata": {"resourceVersion": "7", **said}, "items": items})
+
+    async with served(answer, tmp_path) as kubeconfig:
+        kube = Kube(await configuration(kubeconfig, None, in_cluster=False), user_agent="test")
+        try:
+            found, version = await kube.list(QUEUES)
+        finally:
+            await kube.close()
+    assert asked == [500, *[1487] * 41]
+    assert (len(found), version) == (len(asked), 7)
+
+
 async def test_a_list_on_a_dead_connection_is_given_up_as_soon_as_any_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
