@@ -138,6 +138,13 @@ class WorldMachine(RuleBasedStateMachine):
         assert list(self.world) == before
 
     @invariant()
+    def each_is_in_its_queue(self) -> None:
+        by_queue = {name: list(self.world.of(name)) for name in self.world.queues()}
+        assert all(by_queue.values())
+        assert all(run.queue == name for name, runs in by_queue.items() for run in runs)
+        assert sum(map(len, by_queue.values())) == len(self.world)
+
+    @invariant()
     def what_lives_counts_as_running(self) -> None:
         for uid in UIDS:
             pod = f"pod-{uid}-login"

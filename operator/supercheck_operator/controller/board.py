@@ -39,8 +39,7 @@ class Board:
         return self._reconciler.looks
 
     def queues(self) -> list[str]:
-        used = {run.queue for run in self._reconciler.world}
-        return sorted({*self._reconciler.queues.existing(), *used})
+        return sorted({*self._reconciler.queues.existing(), *self._reconciler.world.queues()})
 
     def ways(self, queue: str) -> QueueWays:
         spec = self._reconciler.queues.spec(queue)
@@ -108,9 +107,7 @@ class Board:
     def _outside(self, name: str) -> list[Run]:
         """Everything in a queue but what stands in its line, which may be long."""
         queue = self._reconciler.queues.get(name)
-        return [
-            run for run in self._reconciler.world if run.queue == name and not queue.waits(run.uid)
-        ]
+        return [run for run in self._reconciler.world.of(name) if not queue.waits(run.uid)]
 
     def _parked(self, name: str) -> list[Run]:
         return [run for run in self._outside(name) if run.state is State.PARKED]

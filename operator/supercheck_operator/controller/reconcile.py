@@ -167,8 +167,8 @@ class Reconciler:
 
         Most changes say only who may start; to look at all that waits would delay that.
         """
-        found = {run.uid for run in self.world if run.queue == queue.name} if everything else set()
-        self._dirty[queue.name] |= found
+        concerned = self.world.of(queue.name) if everything else ()
+        self._dirty[queue.name] |= {run.uid for run in concerned}
         self._signal(queue.name)
 
     def take_over(self) -> None:

@@ -8,7 +8,7 @@ lists and reordered streams change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -220,6 +220,8 @@ class World:
 
     def __init__(self) -> None:
         self._runs: dict[str, Run] = {}
+        self._of: dict[str, dict[str, Run]] = {}
+        """The same by queue."""
         self._buried: dict[str, int] = {}
         self._newest = 0
         self.stepped = timedelta()
@@ -230,6 +232,14 @@ class World:
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._runs.values())
+
+    def of(self, queue: str) -> Iterable[Run]:
+        """Everything in that queue."""
+        return self._of.get(queue, {}).values()
+
+    def queues(self) -> Iterable[str]:
+        """Names of those that something is in."""
+        return self._of.keys()
 
     def get(self, uid: str) -> Run | None:
         return self._runs.get(uid)
@@ -278,6 +288,14 @@ class World:
         """Nothing is left to do for ``run``; what still arrives of it is old news."""
         if self._runs.pop(run.uid, None) is not None:
             self._buried[run.uid] = self._newest
+            del self._of[run.queue][run.uid]
+            if not self._of[run.queue]:
+                del self._of[run.queue]
+
+    def _begin(self, uid: str, queue: str, namespace: str) -> Run:
+        run = self._runs[uid] = Run(uid, queue, namespace)
+        self._of.setdefault(queue, {})[uid] = run
+        return run
 
     def clear_graves(self, before: int) -> None:
         """Drop what was kept against news older than version ``before``: none can arrive now."""
@@ -301,7 +319,7 @@ class World:
             return None  # most of what is listed; reading it in full would take long
         execution = parse_execution(raw)
         if run is None:
-            run = self._runs[uid] = Run(uid, execution.spec.queue, metadata["namespace"])
+            run = self._begin(uid, execution.spec.queue, metadata["namespace"])
             run.stepped = self.stepped
         known, run.execution, run.version = run.execution, execution, version
         if known is None or _stands_elsewhere(known, execution):
@@ -387,7 +405,7 @@ class World:
         if run is not None and identity.namespace != run.namespace:
             return None
         if run is None and lives:
-            run = self._runs[uid] = Run(uid, identity.queue, identity.namespace)
+            run = self._begin(uid, identity.queue, identity.namespace)
         return run
 
     def _is_buried(self, uid: str, version: int) -> bool:
