@@ -169,10 +169,11 @@ class Client:
         return await self._ask("list", resource, partial(self._list, resource, namespace, labels))
 
     async def pages(
-        self, resource: Resource, *, namespace: str = "", labels: str = ""
+        self, resource: Resource, *, namespace: str = "", labels: str = "", fields: str = ""
     ) -> AsyncIterator[Page]:
         """A few at a time, of what there was at the first."""
-        found, version = await self.list(resource, namespace=namespace, labels=labels)
+        selected = {"namespace": namespace, "labels": labels, "fields": fields}
+        found, version = await self.list(resource, **selected)
         while True:
             yield Page(found[:_PAGE], version)
             found = found[_PAGE:]
