@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from supercheck_operator.execution.observed import Identity
 from supercheck_operator.kube import EVENTS, Kube, KubeError
@@ -28,10 +29,13 @@ _Warnings = dict[str, Raw]
 
 
 class Explainer:
-    def __init__(self, kube: Kube) -> None:
+    """``spawn`` starts a task whose failure ends the process."""
+
+    def __init__(self, kube: Kube, spawn: Callable[[Coroutine[Any, Any, None]], object]) -> None:
         self._kube = kube
-        self._coming: dict[str, asyncio.Task[_Warnings | None]] = {}
-        """By namespace, the LIST that has not begun yet."""
+        self._spawn = spawn
+        self._coming: dict[str, asyncio.Future[_Warnings | None]] = {}
+        """By namespace, the answer of the LIST that has not begun yet."""
         self._rests_until: defaultdict[str, float] = defaultdict(float)
         """By namespace, in the time of the event loop."""
 
@@ -39,16 +43,20 @@ class Explainer:
         """The newest Warning about that Job or pod, "" without one; None if nobody could tell."""
         namespace = about.namespace
         if namespace not in self._coming:
-            self._coming[namespace] = asyncio.create_task(self._warnings(namespace))
+            self._coming[namespace] = asyncio.get_running_loop().create_future()
+            self._spawn(self._answer(namespace))
         warnings = await asyncio.shield(self._coming[namespace])
         if warnings is None:
             return None
         return _told(warnings[about.uid]) if about.uid in warnings else ""
 
+    async def _answer(self, namespace: str) -> None:
+        await asyncio.sleep(self._rests_until[namespace] - asyncio.get_running_loop().time())
+        answer = self._coming.pop(namespace)  # who asks from now on may mean a later Event
+        answer.set_result(await self._warnings(namespace))
+
     async def _warnings(self, namespace: str) -> _Warnings | None:
         loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._rests_until[namespace] - loop.time())
-        del self._coming[namespace]  # who asks from now on may mean a later Event
         began, newest = loop.time(), _Warnings()
         try:
             async for page in self._kube.pages(EVENTS, namespace=namespace, fields="type=Warning"):

@@ -95,7 +95,7 @@ class Reconciler:
         """Grows whenever something was looked at: what is shown may be another."""
         self._kube = kube
         self._launcher = Launcher(kube)
-        self._explainer = Explainer(kube)
+        self._explainer = Explainer(kube, spawn)
         self._lanes: defaultdict[str, Lane] = defaultdict(
             lambda: Lane(patient=_IN_ORDER, abreast=_ABREAST)
         )
