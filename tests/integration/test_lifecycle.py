@@ -12,6 +12,7 @@ from harness.obstacles import forbid_by_policy, forbid_by_quota, lift_policy, li
 from harness.process import Operator
 from harness.steps import (
     FINAL,
+    NOBODY,
     SILENT,
     being_deleted,
     job_of,
@@ -316,8 +317,7 @@ async def test_a_pod_that_comes_after_its_job_has_gone_is_waited_for(
     operator: Operator, space: Space, narrow: str
 ) -> None:
     """The Job controller may be making it when the Job is deleted: it was seen 0.14 s after."""
-    nobody = {"serviceAccountName": "nobody"}  # so that the controller cannot
-    await space.submit(execution("e", queue=narrow, pod=nobody))
+    await space.submit(execution("e", queue=narrow, pod=NOBODY))
     job = await job_of(space, "e")
     await space.submit(execution("next", queue=narrow, runs_for="never"))
     await space.change("e", {"cancel": True})
@@ -336,7 +336,7 @@ async def test_a_pod_that_comes_after_its_job_has_gone_is_waited_for(
 async def test_the_slot_of_a_job_that_went_without_a_pod_is_free_after_a_while(
     space: Space, narrow: str
 ) -> None:
-    await space.submit(execution("e", queue=narrow, pod={"serviceAccountName": "nobody"}))
+    await space.submit(execution("e", queue=narrow, pod=NOBODY))
     await job_of(space, "e")
     await space.submit(execution("next", queue=narrow, runs_for="never"))
     await space.change("e", {"cancel": True})

@@ -8,7 +8,7 @@ from collections import Counter
 from conftest import Cluster, NewOperator
 from harness.api import Raw, Space, execution
 from harness.process import Operator
-from harness.steps import named, until
+from harness.steps import NOBODY, named, until
 from harness.waiting import eventually
 from supercheck_operator.controller.world import Kind, World
 from supercheck_operator.execution.observed import parse_job
@@ -133,7 +133,7 @@ async def test_many_that_do_not_start_are_asked_about_together(
     await operator.start()
     names = [f"e-{i}" for i in range(30)]
     for name in names:
-        await space.submit(execution(name, pod={"serviceAccountName": "nobody"}))
+        await space.submit(execution(name, pod=NOBODY))
 
     async def all_told() -> bool:
         found = await space.api.items(space.executions)

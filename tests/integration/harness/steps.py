@@ -10,6 +10,8 @@ QUEUES = f"{GROUP}/executionqueues"
 FINAL = ("Passed", "Failed", "Error", "Cancelled")
 NOWHERE = {"nodeSelector": {"no": "such-node"}}
 """Where no pod is ever scheduled: it exists, occupies its slot, and nothing happens to it."""
+NOBODY = {"serviceAccountName": "nobody"}
+"""Of whom the Job controller can make no pod."""
 SILENT: Raw = {"nodeName": "silent"}
 """On a node that does nothing: a pod of it that is deleted stays until ``let_go``. (One without a
 node would not do: the pod garbage collector fails those, up to 20 s after their deletion.)"""
