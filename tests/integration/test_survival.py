@@ -7,15 +7,18 @@ from pathlib import Path
 from conftest import Cluster, NewOperator
 from harness.api import Space, execution
 from harness.late_create import late_create
-from harness.observer import Observer
+from harness.observer import UID, Observer
 from harness.process import Operator
 from harness.steps import (
     NOWHERE,
     SILENT,
     being_deleted,
+    end,
     job_of,
     jobs_of,
     let_go,
+    pods_of,
+    running,
     silent_pod_of,
     until,
 )
@@ -23,6 +26,8 @@ from harness.waiting import eventually
 from kindless import components
 
 PLENTY = {"QUEUED_CAPACITY": "1000"}
+_MADE_WITH = ("generateName", "labels", "annotations", "ownerReferences", "finalizers")
+"""Metadata that a Job controller gives to its pods."""
 FAKE_NODE = {
     "apiVersion": "v1",
     "kind": "Node",
@@ -120,9 +125,10 @@ async def test_a_job_that_is_made_after_its_request_was_given_up_counts(
             await space.change("e", {"cancel": True})
             await until(space, "e", "Cancelled")
             await asyncio.sleep(1.5)  # it is not asked for again
-            way.closed = False
             await way.carry_out()
-            pod = await silent_pod_of(space, "e")
+            # Deleted before, it would have none: Job controllers may take their time.
+            pod = await silent_pod_of(space, "e", within=120)
+            way.keeps_back.clear()
             await being_deleted(space, pod)
             for _ in range(14):  # longer than it is waited for
                 await asyncio.sleep(0.5)
@@ -132,6 +138,35 @@ async def test_a_job_that_is_made_after_its_request_was_given_up_counts(
             await job_of(space, "next")
         finally:
             operator.kill()
+
+
+async def test_a_second_pod_of_a_job_has_its_slot_when_the_api_server_was_away(
+    cluster: Cluster, new_operator: NewOperator, space: Space
+) -> None:
+    """A Job controller makes it when it has not heard that the first was made."""
+    operator = new_operator(RUNNING_CAPACITY="1")
+    await operator.start()
+    async with Observer(space) as observer:
+        await space.submit(execution("e", runs_for="never"))
+        await space.submit(execution("next", pod=NOWHERE))
+        await running(space, "e")
+        [first] = await pods_of(space, "e")
+        for component in ("kube-controller-manager", "kube-apiserver"):
+            await asyncio.to_thread(components.kill, cluster.name, component)
+        await asyncio.to_thread(components.start, cluster.name, "kube-apiserver")
+        await end(space, "e")
+        await until(space, "e", "Passed")
+        for _ in range(6):  # longer than it takes to hand over a slot
+            await asyncio.sleep(0.5)
+            assert await operator.stats() == (1, 1, 1, 50), operator.log
+        second = {key: first["metadata"][key] for key in _MADE_WITH}
+        made = {"metadata": second, "spec": {**first["spec"], "nodeName": None}}
+        await space.api.create(space.pods, made)
+        await asyncio.to_thread(components.start, cluster.name, "kube-controller-manager")
+        await job_of(space, "next", within=120)
+        await observer.caught_up()
+        assert observer.most_live == 1
+        assert observer.live_at_once[first["metadata"]["labels"][UID]] == 1
 
 
 async def test_order_of_creation_survives_a_restart(

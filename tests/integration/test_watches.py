@@ -31,6 +31,7 @@ class Follower:
     kube: Kube
     version: int
     listed: int = 0
+    interruptions: int = 0
     seen: list[tuple[str, bool]] = field(default_factory=list)
 
     async def run(self, namespace: str) -> None:
@@ -41,7 +42,11 @@ class Follower:
             since=lambda: self.version,
             again=self.again,
             seen=lambda raw, deleted: self.seen.append((raw["metadata"]["name"], deleted)),
+            interrupted=self.interrupted,
         )
+
+    def interrupted(self) -> None:
+        self.interruptions += 1
 
     async def again(self) -> None:
         self.listed += 1
@@ -128,6 +133,8 @@ async def test_a_stream_that_ends_goes_on_where_it_ended(tmp_path: Path) -> None
             await follower.kube.close()
     assert asked[:4] == ["7", "8", "8", "9"]
     assert follower.listed == 0
+    # When it began, by the refusal, and when it was over; a stream that ends by itself is none.
+    assert follower.interruptions == 3
 
 
 def _job(name: str) -> Raw:

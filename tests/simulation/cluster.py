@@ -38,6 +38,8 @@ class Cluster:
         self._pod_fates: dict[str, Fate] = {}
         self._asked_at: dict[str, float] = {}
         self._over: set[str] = set()
+        self._made: dict[str, float] = {}
+        """When each Job, by UID, got its first pod."""
         self._coming: dict[str, Raw] = {}
         """Jobs, by UID, whose pod is being made: it comes whatever becomes of them meanwhile."""
         api.listeners.append(self._changed)
@@ -93,6 +95,15 @@ class Cluster:
                 if not raw["metadata"].get("ownerReferences") and not over(raw):
                     self.delete(plural, raw)
 
+    def lose_answers(self, seconds: float) -> None:
+        """The Job controller does not hear of the pods that it has just asked for.
+
+        After so many seconds it asks for them again, unless it has heard of them in another way.
+        """
+        for uid, at in self._made.items():
+            if at > self.api.loop.time() - 1.0:
+                self._later(seconds + 1.0, self._make_again, uid)
+
     # Jobs ----------------------------------------------------------------------------------------
 
     def _admit(self, job: Raw) -> None:
@@ -142,10 +153,27 @@ class Cluster:
             self._later(0.8 if slow else 0.1, self._make_pod, job_uid)
 
     def _make_pod(self, job_uid: str) -> None:
-        job = self._coming.pop(job_uid)
+        self._made[job_uid] = self.api.loop.time()
+        self._create_pod(self._coming.pop(job_uid))
+
+    def _make_again(self, job_uid: str) -> None:
+        job = self.api.of_uid(JOBS, job_uid)
+        if job is not None and "deletionTimestamp" not in job["metadata"] and not _finished(job):
+            self._create_pod(job)
+            self._later(1.0, self._take_away, job_uid)
+
+    def _take_away(self, job_uid: str) -> None:
+        """Now it sees both: what has not ended goes when the other has, else the younger one."""
+        pods = self._owned_by(PODS, job_uid)
+        living = [pod for pod in pods if not _ended(pod)]
+        for pod in living if len(living) < len(pods) else living[1:]:
+            self.delete_pod(pod, grace=30)
+
+    def _create_pod(self, job: Raw) -> None:
         metadata = job["metadata"]
         name = f"{metadata['name']}-{self.api.version}"
-        owner = {"kind": "Job", "name": metadata["name"], "uid": job_uid, "controller": True}
+        uid = metadata["uid"]
+        owner = {"kind": "Job", "name": metadata["name"], "uid": uid, "controller": True}
         body = {
             "metadata": {
                 "name": name,
@@ -174,6 +202,9 @@ class Cluster:
         job = self.api.of_uid(JOBS, job_uid)
         if job is None or _finished(job):
             return
+        if any(not _ended(pod) for pod in self._owned_by(PODS, job_uid)):
+            self._later(1.0, lambda: self._finish_job(job_uid, passed=passed))
+            return
         condition = {
             "type": "Complete" if passed else "Failed",
             "status": "True",
@@ -196,6 +227,7 @@ class Cluster:
         elif _ended(after) and not _ended(before) and (job := self._job_of(after)) is not None:
             uid, passed = job["metadata"]["uid"], after["status"]["phase"] == "Succeeded"
             self._over.add(uid)
+            self._later(1.0, self._take_away, uid)
             self._later(1.0, lambda: self._finish_job(uid, passed=passed))
 
     def _pod_lost(self, job: Raw) -> None:

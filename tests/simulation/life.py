@@ -110,6 +110,7 @@ class Life:
         """Once more, without what happened meanwhile: a sweep tells that, before anything else."""
         if self.alive and not self.watching:
             self._listen()
+            self._interrupted()
             self.sweeper.soon()
 
     def _listen(self) -> None:
@@ -120,6 +121,10 @@ class Life:
         if self.watching:
             self.watching = False
             self._api.listeners.remove(self._changed)
+            self._interrupted()
+
+    def _interrupted(self) -> None:
+        self.reconciler.world.interrupted(self.client.clock.now())
 
     def _changed(self, plural: str, before: Raw | None, after: Raw | None) -> None:
         raw = before if after is None else after
@@ -149,6 +154,7 @@ class Life:
 
     async def _start(self) -> None:
         self._listen()  # the watch begins with the version of the first LIST
+        self._interrupted()
         await self._see()
         self._spawn(self.sweeper.run())
 

@@ -207,6 +207,7 @@ class Simulation:
             What.KILL_AT_A_REQUEST: self._light_the_fuse,
             What.LOSE_THE_WATCH: self._lose_the_watch,
             What.OUTAGE: self._outage,
+            What.API_SERVER_AWAY: self._api_server_away,
             What.CLOCK_JUMPS: self._jump,
         }
         if event.what in act:
@@ -302,6 +303,17 @@ class Simulation:
         self.blind += seconds
         life.client.outage = True
         self.loop.call_later(seconds, setattr, life.client, "outage", False)
+
+    def _api_server_away(self, event: Event) -> None:
+        seconds = 0.3 + 2.0 * event.number
+        self.blind += seconds
+        self.cluster.lose_answers(seconds)
+        for life in self._lives():
+            life.client.outage = True
+            self.loop.call_later(seconds, setattr, life.client, "outage", False)
+            if life.watching:
+                life.end_watch()
+                self.loop.call_later(seconds, life.begin_watch)
 
     def _jump(self, event: Event) -> None:
         seconds = _JUMPS[event.number % len(_JUMPS)]
@@ -433,7 +445,7 @@ class Simulation:
         self._note(f"{plural} {what}:", after or before)
 
     def told(self) -> str:
-        return "\n".join(
+        return f"{self.story!r}\n" + "\n".join(
             f"{at:9.3f}  {what} {_brief(of) if isinstance(of, dict) else of}"
             for at, what, of in self.trace
         )

@@ -36,6 +36,8 @@ class What(Enum):
     KILL_AT_A_REQUEST = auto()
     LOSE_THE_WATCH = auto()
     OUTAGE = auto()
+    API_SERVER_AWAY = auto()
+    """For everybody: what the Job controller has asked for last, it asks for again."""
     CLOCK_JUMPS = auto()
     """That of the operator alone, or that of everybody."""
 

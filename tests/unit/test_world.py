@@ -298,16 +298,113 @@ def test_the_end_of_a_pod_is_for_ever(world: World) -> None:
     assert (run.pods["login"].exit_code, run.pods["login"].gone) == (0, True)
 
 
-def test_of_two_pods_of_one_job_the_living_one_counts(world: World) -> None:
+def test_of_two_pods_of_one_job_the_first_that_ends_decides_and_the_other_counts(
+    world: World,
+) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(uid="first", created=-29, **RUNNING))
+    second = raw_pod(uid="second", version=50, created=-20, **RUNNING)
+    assert world.observe(Kind.POD, second) is run
+    assert run.pods["login"].id.uid == "first"
+    world.observe(Kind.POD, raw_pod(uid="first", version=51, **PASSED))
+    run.verdict = Assessment(Phase.PASSED, None, None, ())
+    assert state(run) is State.RUNNING
+    going = raw_pod(uid="second", version=52, created=-20, deletion=-10, **RUNNING)
+    world.observe(Kind.POD, going)
+    assert state(run) is State.RUNNING
+    assert world.observe(Kind.POD, going, deleted=True) is run
+    assert state(run) is None
+    assert world.observe(Kind.POD, second) is None, "old news"
+    assert (state(run), run.pods["login"].id.uid) == (None, "first")
+
+
+def test_the_end_of_the_younger_pod_decides_if_it_comes_first(world: World) -> None:
     run = saw(world, an_execution(), a_job(), a_pod(uid="first", **RUNNING))
-    assert world.observe(Kind.POD, raw_pod(uid="second", version=50, **RUNNING)) is None
-    world.observe(Kind.POD, raw_pod(uid="first", version=51, phase="Failed"))
-    assert world.observe(Kind.POD, raw_pod(uid="third", version=52, phase="Failed")) is None
-    assert world.observe(Kind.POD, raw_pod(uid="second", version=53, **RUNNING)) is run
+    world.observe(Kind.POD, raw_pod(uid="second", version=50, **PASSED))
     assert run.pods["login"].id.uid == "second"
+    run.verdict = Assessment(Phase.PASSED, None, None, ())
+    assert state(run) is State.RUNNING
+    world.observe(Kind.POD, raw_pod(uid="first", version=51, phase="Failed"))
+    assert (state(run), run.pods["login"].id.uid) == (None, "second")
+
+
+def test_the_end_of_a_pod_that_is_taken_away_decides_nothing(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(uid="first", **RUNNING))
+    going = raw_pod(uid="second", version=50, deletion=-5, phase="Failed", state=terminated(143))
+    assert world.observe(Kind.POD, going) is None
+    assert run.pods["login"].id.uid == "first"
+    assert state(run) is State.RUNNING
+
+
+def test_of_two_pods_that_live_the_older_decides(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(uid="young", created=-20, **RUNNING))
+    world.observe(Kind.POD, raw_pod(uid="old", version=50, created=-29, **RUNNING))
+    assert run.pods["login"].id.uid == "old"
+    assert world.missing(Kind.POD, {"young"}, 60) == [run]
+    assert (run.pods["login"].id.uid, run.pods["login"].gone) == ("old", True)
+    world.observe(Kind.JOB, raw_job(version=61), deleted=True)
+    assert state(run) is State.RUNNING
+    assert world.missing(Kind.POD, set(), 62) == [run]
+    run.verdict = Assessment(Phase.ERROR, None, None, ())
+    run.unproven = frozenset()
+    assert state(run) is None
+    assert world.missing(Kind.POD, set(), 63) == []
+
+
+def test_a_pod_more_that_has_ended_already_is_no_news(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(uid="first", **PASSED))
+    assert world.observe(Kind.POD, raw_pod(uid="second", version=50, phase="Failed")) is None
+    assert world.observe(Kind.POD, raw_pod(uid="second", version=49, **RUNNING)) is None
+    assert run.pods["login"].id.uid == "first"
+
+
+def test_a_pod_more_of_an_earlier_attempt_counts_until_it_ends(world: World) -> None:
+    run = saw(world, an_execution(), a_job(), a_pod(uid="first", **PASSED))
+    world.observe(Kind.POD, raw_pod(uid="second", version=50, **RUNNING))
+    world.observe(Kind.POD, raw_pod(uid="next", version=51, attempt=2, phase="Failed"))
+    assert run.pods["login"].id.uid == "next"
+    run.verdict = Assessment(Phase.FAILED, None, None, ())
+    assert state(run) is State.RUNNING
+    assert world.observe(Kind.POD, raw_pod(uid="second", version=52, phase="Failed")) is run
+    assert world.observe(Kind.POD, raw_pod(uid="third", version=53, **RUNNING)) is None
+    assert run.pods["login"].id.uid == "next"
 
 
 # What vanished -----------------------------------------------------------------------------------
+
+
+def test_a_job_from_before_an_interruption_keeps_its_slot_until_it_is_over_itself(
+    world: World,
+) -> None:
+    """Its controller may not have heard of the pod that ends, and make another."""
+    world.interrupted(at(-5))
+    run = saw(world, an_execution(), a_job(created=-5), a_pod(version=21, **PASSED))
+    run.verdict = Assessment(Phase.PASSED, None, None, ())
+    assert state(run) is State.RUNNING
+    saw(world, a_pod(uid="another", version=22, **RUNNING), a_pod(version=23, **PASSED))
+    assert state(run) is State.RUNNING
+    saw(world, a_pod(uid="another", version=24, **PASSED))
+    assert state(run) is State.RUNNING
+    world.observe(*a_job(version=25, created=-5, condition=COMPLETE))
+    assert state(run) is None
+
+
+def test_what_is_known_when_an_interruption_is_noticed_is_from_before_it(world: World) -> None:
+    run = saw(world, an_execution(), a_job(created=-5), a_pod(version=21))
+    world.interrupted(at(-6))  # by a clock that is a little behind
+    saw(world, a_pod(version=22, **PASSED))
+    run.verdict = Assessment(Phase.PASSED, None, None, ())
+    assert state(run) is State.RUNNING
+    world.observe(*a_job(version=23), deleted=True)
+    assert state(run) is None
+    world.interrupted(at(-4))
+    assert state(run) is None
+
+
+def test_a_job_from_after_an_interruption_is_over_with_its_pod(world: World) -> None:
+    world.interrupted(at(-6))
+    run = saw(world, an_execution(), a_job(created=-5), a_pod(version=21, **PASSED))
+    run.verdict = Assessment(Phase.PASSED, None, None, ())
+    assert state(run) is None
 
 
 def test_a_job_that_vanished_without_a_seen_pod_must_be_proven_empty(world: World) -> None:
@@ -409,12 +506,15 @@ def test_what_a_list_found_missing_does_not_come_back_by_older_news(world: World
 
 
 def test_what_is_forgotten_does_not_come_back_by_old_news(world: World) -> None:
-    run = saw(world, an_execution(version=5))
+    run = saw(world, an_execution(version=3), a_job(version=4), a_pod(version=6, **PASSED))
+    saw(world, a_pod(uid="spare", version=7, **PASSED))
     world.observe(Kind.EXECUTION, raw_execution(version=8), deleted=True)
     world.forget(run)
     world.forget(run)
     assert world.observe(Kind.EXECUTION, raw_execution(version=7)) is None
-    assert world.observe(Kind.POD, raw_pod(version=6, **RUNNING)) is None
+    assert world.observe(Kind.JOB, raw_job(version=4)) is None
+    assert world.observe(Kind.POD, raw_pod(version=5, **RUNNING)) is None
+    assert world.observe(Kind.POD, raw_pod(uid="spare", version=6, **RUNNING)) is None
     assert len(world) == 0
 
 

@@ -149,6 +149,7 @@ class Controller:
             since=partial(self._sweeper.version, kind),
             again=self._sweeper.again,
             seen=lambda raw, deleted: self.reconciler.observe(kind, raw, deleted=deleted),
+            interrupted=lambda: self.reconciler.world.interrupted(self.now()),
         )
 
     async def _notice_the_end(self, ready: asyncio.Event) -> None:

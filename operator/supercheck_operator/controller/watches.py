@@ -44,19 +44,25 @@ async def follow(
     since: Callable[[], int],
     again: Callable[[], Awaitable[None]],
     seen: Callable[[Raw, bool], None],
+    interrupted: Callable[[], None],
 ) -> None:
     """Tell ``seen`` of every change, and whether it is a deletion, for ever.
 
     ``since`` is the version up to which everything was listed. When the API server no longer knows
-    what came after the last that it told, ``again`` lists everything once more.
+    what came after the last that it told, ``again`` lists everything once more. ``interrupted`` is
+    told that others may have missed answers, too: once for each failure, and at its end.
     """
     version = str(since())
     pause = _FIRST_PAUSE
+    whole = False
     while True:
         try:
             async with kube.watch(
                 SOURCES[kind], version=version, namespace=namespace, labels=SELECTORS[kind]
             ) as events:
+                if not whole:
+                    interrupted()
+                whole = True
                 async for event in events:
                     pause = _FIRST_PAUSE
                     found = event["object"]
@@ -65,11 +71,15 @@ async def follow(
                         seen(found, event["type"] == "DELETED")
         except ExpiredError as error:
             logger.info("everything is listed again, no %s are told: %s", kind.value, error)
+            whole = False
+            interrupted()
             await again()
             version = str(since())
         except KubeError as error:
             refused = isinstance(error, AnsweredError) and not error.busy
             level = logging.WARNING if refused else logging.DEBUG
             logger.log(level, "no %s are told: %s", kind.value, error)
+            whole = False
+            interrupted()
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - it spreads load
         pause = min(_LAST_PAUSE, 2 * pause)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import blake2b
 from typing import TypeVar
@@ -64,6 +64,8 @@ class Run:
     jobs: dict[str, Job] = field(default_factory=dict)
     """By test; of its latest attempt, as with ``pods``."""
     pods: dict[str, Pod] = field(default_factory=dict)
+    spare: tuple[Pod, ...] = ()
+    """Others of the same Jobs: each is to have one, and its controller takes what is more away."""
     claimed: int = 0
     """The last attempt that was given a slot."""
     launching: dict[str, Delay | None] = field(default_factory=dict)
@@ -116,6 +118,10 @@ class Run:
         """Whether the Job of ``attempt`` at ``test``, or of a later one, was seen."""
         return test in self.jobs and self.jobs[test].id.attempt >= attempt
 
+    def pod(self, uid: str) -> Pod | None:
+        """The pod of that UID, if it was seen."""
+        return next((p for p in (*self.pods.values(), *self.spare) if p.id.uid == uid), None)
+
     @property
     def started(self) -> bool:
         """Once an attempt has begun, it is not in the line; until there is a next."""
@@ -138,9 +144,13 @@ class Run:
         """Something of it occupies the cluster, or may do so any moment."""
         if self.unproven or self.launching:
             return True
-        # Asked of everything that waits, in each sweep: nothing is made for what has neither.
-        return any(alive(self.jobs.get(test), pod) for test, pod in self.pods.items()) or any(
-            alive(job, None) for test, job in self.jobs.items() if test not in self.pods
+        if not self.jobs and not self.pods:
+            return False  # as all that waits, which each sweep asks
+        return (
+            any(alive(self.jobs.get(test), pod) for test, pod in self.pods.items())
+            or any(alive(job, None) for test, job in self.jobs.items() if test not in self.pods)
+            or any(job.may_repeat and not job.over for job in self.jobs.values())
+            or any(not pod.terminal for pod in self.spare)
         )
 
     @property
@@ -180,7 +190,7 @@ class Run:
         told = self.execution is None or (
             self.execution.status.phase.final and self.execution.acknowledged
         )
-        return told and not self.alive and all(j.gone or j.finished for j in self.jobs.values())
+        return told and not self.alive and all(job.over for job in self.jobs.values())
 
     @property
     def holder(self) -> Holder | None:
@@ -224,6 +234,7 @@ class World:
         """The same by queue."""
         self._buried: dict[str, int] = {}
         self._newest = 0
+        self._interrupted = datetime.min.replace(tzinfo=UTC)
         self.stepped = timedelta()
         """How far the clock has stepped by now: see ``clock``."""
 
@@ -257,6 +268,19 @@ class World:
                 pod = self._recognized(parse_pod(raw))
                 return self._observe_pod(replace(pod, gone=True) if deleted else pod)
 
+    def interrupted(self, at: datetime) -> None:
+        """The API server was away until ``at``: what it was asked for may have no answer.
+
+        A Job controller that does not hear of the pod that it has made makes another, also when
+        the first has ended by then. So Jobs of that time keep their slot until they say themselves
+        that they are over: docs/adr/0018-a-pod-made-twice.md.
+        """
+        self._interrupted = at
+        for run in self._runs.values():
+            for test, job in run.jobs.items():
+                if not job.over:
+                    run.jobs[test] = replace(job, may_repeat=True)
+
     def missing(
         self, kind: Kind, listed: Container[str], version: int, of: Run | None = None
     ) -> list[Run]:
@@ -278,9 +302,9 @@ class World:
                             self._lose_job(run, test, job)
                             concerned.append(run)
                 case Kind.POD:
-                    for test, pod in run.pods.items():
+                    for pod in (*run.pods.values(), *run.spare):
                         if not pod.gone and pod.id.version <= version and pod.id.uid not in listed:
-                            run.pods[test] = replace(pod, gone=True)
+                            self._take_pod(run, replace(pod, gone=True))
                             concerned.append(run)
         return concerned
 
@@ -346,7 +370,11 @@ class World:
             stale = job.id.version <= known.id.version and not job.gone
             if stale or known.gone or known.id.uid != job.id.uid:
                 return None
-        job = replace(job, stepped=known.stepped if known else self.stepped)
+        job = replace(
+            job,
+            stepped=known.stepped if known else self.stepped,
+            may_repeat=known.may_repeat if known else job.id.created <= self._interrupted,
+        )
         if job.gone:
             self._lose_job(run, test, job)
             return run
@@ -361,33 +389,45 @@ class World:
         if run is None:
             return None
         test = pod.id.test
-        known = run.pods.get(test)
-        if known is not None and pod.id.attempt < known.id.attempt:
+        known = run.pod(pod.id.uid)
+        stale = known is not None and (known.gone or pod.id.version <= known.id.version)
+        if stale and not pod.gone:
             return None
         pod = replace(pod, stepped=self.stepped)
-        if known is not None and pod.id.attempt == known.id.attempt:
-            if known.id.uid != pod.id.uid:
-                # A Job with two pods: the one that lives counts; else the first one's verdict.
-                if pod.terminal or not known.terminal:
-                    return None
-            elif (known.gone or pod.id.version <= known.id.version) and not pod.gone:
-                return None
-            elif known.ended:
-                # Its end is known and final; only that it is gone is news.
-                pod = replace(known, gone=pod.gone)
-            elif known.started is not None or pod.started is None:
-                pod = replace(pod, stepped=known.stepped)
-        run.pods[test] = pod
+        if known is not None and known.ended:
+            # Its end is known and final; only that it is gone is news.
+            pod = replace(known, gone=pod.gone)
+        elif known is not None and (known.started is not None or pod.started is None):
+            pod = replace(pod, stepped=known.stepped)
+        if not self._take_pod(run, pod):
+            return None
         job = run.jobs.get(test)
         if job is not None and _seen(run, test, job):
             run.unproven -= {test}
         return None if known is not None and _only_newer(pod, known) else run
 
+    def _take_pod(self, run: Run, pod: Pod) -> bool:
+        """Have ``pod`` decide about its test, or beside the one that does; whether it matters."""
+        test, others = pod.id.test, tuple(p for p in run.spare if p.id.uid != pod.id.uid)
+        deciding = run.pods.get(test)
+        if deciding is None or deciding.id.uid == pod.id.uid:
+            run.pods[test], run.spare = pod, others
+        elif _decides(pod, deciding):
+            kept = not deciding.terminal or deciding.id.attempt == pod.id.attempt
+            run.pods[test], run.spare = pod, (*others, deciding) if kept else others
+        elif pod.id.attempt < deciding.id.attempt and len(others) == len(run.spare):
+            return False
+        else:
+            matters = len(others) < len(run.spare) or not pod.terminal
+            run.spare = (*others, pod)
+            return matters
+        return True
+
     def _recognized(self, pod: Pod) -> Pod:
         """Known by its UID, a pod stays ours when its Job was deleted and left it an orphan."""
         run = self._runs.get(pod.id.execution_uid)
-        known = run.pods.get(pod.id.test) if run else None
-        if known is None or known.id.uid != pod.id.uid:
+        known = run.pod(pod.id.uid) if run else None
+        if known is None:
             return pod
         return replace(pod, id=replace(pod.id, attempt=known.id.attempt))
 
@@ -429,6 +469,20 @@ def _stands_elsewhere(known: TestExecution, newer: TestExecution) -> bool:
     """Whether ``newer`` is in another attempt, or over."""
     before, after = known.status, newer.status
     return after.phase.final or attempt_of_status(before) != attempt_of_status(after)
+
+
+def _decides(pod: Pod, other: Pod) -> bool:
+    """Whether ``pod`` is the one to judge a test by: that of the latest attempt; of one Job's, the
+    first that ends, as for the Job itself, unless it is taken away; until then the older, which is
+    the one that stays.
+    """
+    if pod.id.attempt != other.id.attempt:
+        return pod.id.attempt > other.id.attempt
+    if other.terminal:
+        return not other.ended and not pod.terminal
+    if pod.ended:
+        return not pod.id.deleting
+    return not pod.gone and pod.id.created < other.id.created
 
 
 def _seen(run: Run, test: str, job: Job) -> bool:

@@ -103,4 +103,4 @@ def alive(job: Job | None, pod: Pod | None) -> bool:
         return True
     if pod is not None and pod.ended and (job is None or job.id.attempt <= pod.id.attempt):
         return False
-    return job is not None and not job.gone and not job.finished
+    return job is not None and not job.over

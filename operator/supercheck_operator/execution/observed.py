@@ -61,6 +61,13 @@ class Job:
     reason: str = ""
     message: str = ""
     gone: bool = False
+    may_repeat: bool = False
+    """Its controller may not have heard that its pod was made, and make another."""
+
+    @property
+    def over(self) -> bool:
+        """No pod of it is made any more."""
+        return self.gone or self.finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import base64
 import json
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +81,14 @@ class Api:
         status, answer = await self.call("DELETE", path)
         assert status in (200, 202, 404), answer
 
-    async def watch(self, path: str, version: str) -> AsyncIterator[Raw]:
+    async def watch(
+        self, path: str, version: str, *, listed_again: Callable[[set[str]], None] = lambda _: None
+    ) -> AsyncIterator[Raw]:
         """Every event of ``path`` after ``version``, over any interruption of the connection.
 
         Where the API server has lost the past (it does when it starts again), what exists is
-        listed and told as events of the type LISTED.
+        listed and told as events of the type LISTED; before, ``listed_again`` is told their UIDs,
+        since nothing else tells what was deleted meanwhile.
         """
         mark = "&" if "?" in path else "?"
         while True:
@@ -104,6 +107,7 @@ class Api:
                         continue
                 listed = await self.get(path)
                 version = listed["metadata"]["resourceVersion"]
+                listed_again({item["metadata"]["uid"] for item in listed["items"]})
                 for item in listed["items"]:
                     yield {"type": "LISTED", "object": item}
             except (aiohttp.ClientError, AssertionError, ValueError):

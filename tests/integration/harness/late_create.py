@@ -1,4 +1,7 @@
-"""A way to the API server on which no create of a Job is answered, and one is carried out later."""
+"""A way to the API server on which creates and deletions of Jobs can be kept back, unanswered.
+
+One of the creates is carried out later, when nobody waits for it any more.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,8 +22,8 @@ class LateCreate:
     def __init__(self, upstream: aiohttp.ClientSession) -> None:
         self._upstream = upstream
         self._held: tuple[str, bytes] | None = None
-        self.closed = True
-        """Whether creates of Jobs are kept back."""
+        self.keeps_back = {"POST", "DELETE"}
+        """Methods of requests for Jobs that are not let through."""
 
     @property
     def holds(self) -> bool:
@@ -35,8 +38,9 @@ class LateCreate:
 
     async def forward(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        if self.closed and request.method == "POST" and request.path.endswith("/jobs"):
-            self._held = self._held or (request.path_qs, body)
+        if request.method in self.keeps_back and "/jobs" in request.path:
+            if request.method == "POST":
+                self._held = self._held or (request.path_qs, body)
             assert request.transport is not None
             request.transport.abort()
             return web.Response()

@@ -45,7 +45,11 @@ class Observer(Following):
         await asyncio.sleep(0.5)
 
     async def _follow(self, path: str, version: str, seen: Seen) -> None:
-        async for event in self._space.api.watch(path, version):
+        def only(uids: set[str]) -> None:
+            if seen == self._pod:
+                self._live = {uid: owner for uid, owner in self._live.items() if uid in uids}
+
+        async for event in self._space.api.watch(path, version, listed_again=only):
             seen(event["type"], event["object"])
 
     def _job(self, kind: str, job: Raw) -> None:

@@ -119,19 +119,19 @@ async def pods_of(space: Space, name: str) -> list[Raw]:
     return await space.api.items(f"{space.pods}?labelSelector=supercheck.io/execution={name}")
 
 
-async def job_of(space: Space, name: str) -> Raw:
+async def job_of(space: Space, name: str, *, within: float = 30) -> Raw:
     async def some() -> list[Raw]:
         return await jobs_of(space, name)
 
-    [job] = await eventually(some, f"{name} has a Job")
+    [job] = await eventually(some, f"{name} has a Job", within=within)
     return job
 
 
-async def pod_of(space: Space, name: str) -> Raw:
+async def pod_of(space: Space, name: str, *, within: float = 30) -> Raw:
     async def some() -> list[Raw]:
         return await pods_of(space, name)
 
-    [pod] = await eventually(some, f"{name} has a pod")
+    [pod] = await eventually(some, f"{name} has a pod", within=within)
     return pod
 
 
@@ -164,12 +164,12 @@ async def end(space: Space, name: str, test: str = "t", *, exit_code: int = 0) -
     await eventually(ended, f"{test} of {name} has ended")
 
 
-async def silent_pod_of(space: Space, name: str) -> str:
+async def silent_pod_of(space: Space, name: str, *, within: float = 30) -> str:
     """The path of the pod, on a silent node, of an execution made with SILENT."""
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": SILENT["nodeName"]}}
     status, answer = await space.api.call("POST", "/api/v1/nodes", node)
     assert status in (201, 409), answer
-    pod = await pod_of(space, name)
+    pod = await pod_of(space, name, within=within)
     assert pod["spec"]["nodeName"] == SILENT["nodeName"]
     return path_of(space, pod)
 
