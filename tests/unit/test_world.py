@@ -518,6 +518,15 @@ def test_what_is_forgotten_does_not_come_back_by_old_news(world: World) -> None:
     assert len(world) == 0
 
 
+def test_what_was_not_seen_before_its_execution_was_forgotten_is_news(world: World) -> None:
+    """Watches do not wait for each other: that of Jobs may be behind that of executions."""
+    run = saw(world, an_execution(version=1))
+    world.observe(Kind.EXECUTION, raw_execution(version=30), deleted=True)
+    world.forget(run)
+    left = saw(world, a_job(version=10))
+    assert (left.execution, left.state) == (None, State.RUNNING)
+
+
 def test_what_is_newer_than_a_grave_is_news(world: World) -> None:
     run = saw(world, an_execution(version=5))
     world.forget(run)

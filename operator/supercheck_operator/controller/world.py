@@ -233,6 +233,7 @@ class World:
         self._of: dict[str, dict[str, Run]] = {}
         """The same by queue."""
         self._buried: dict[str, int] = {}
+        """Versions up to which news of an object that is forgotten is old, by its UID."""
         self._newest = 0
         self._interrupted = datetime.min.replace(tzinfo=UTC)
         self.stepped = timedelta()
@@ -311,7 +312,10 @@ class World:
     def forget(self, run: Run) -> None:
         """Nothing is left to do for ``run``; what still arrives of it is old news."""
         if self._runs.pop(run.uid, None) is not None:
-            self._buried[run.uid] = self._newest
+            # Only what was seen: of what was not, older versions are news, too.
+            jobs = (job.id.uid for job in run.jobs.values())
+            pods = (pod.id.uid for pod in (*run.pods.values(), *run.spare))
+            self._buried |= dict.fromkeys((run.uid, *jobs, *pods), self._newest)
             del self._of[run.queue][run.uid]
             if not self._of[run.queue]:
                 del self._of[run.queue]
@@ -439,7 +443,7 @@ class World:
     def _run_of(self, identity: Identity, *, lives: bool) -> Run | None:
         """The run an object of ours belongs to; one without an execution only if it ``lives``."""
         uid = identity.execution_uid
-        if not identity.attempt or self._is_buried(uid, identity.version):
+        if not identity.attempt or self._is_buried(identity.uid, identity.version):
             return None
         run = self._runs.get(uid)
         if run is not None and identity.namespace != run.namespace:
