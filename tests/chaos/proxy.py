@@ -1,4 +1,9 @@
-"""A TCP proxy in the way of connections, which can drop, stall and refuse them."""
+"""A TCP proxy in the way of connections, which can drop, stall and refuse them.
+
+What it keeps back while it stalls is lost if its sender goes meanwhile: a request that is delivered
+when nobody waits for it any more is nothing that can be promised to come to no harm
+(docs/availability.md).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,8 @@ from random import Random
 from typing import Self
 
 HOST = "127.0.0.1"
+_MOST = 65536
+"""Bytes taken at once."""
 
 
 class _Connection:
@@ -98,10 +105,31 @@ async def _pass_on(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event
 ) -> None:
     with suppress(OSError):
-        while data := await reader.read(65536):
-            await flows.wait()
+        while data := await reader.read(_MOST):
+            if not flows.is_set():
+                data = await _kept_back(data, reader, flows)
             writer.write(data)
             await writer.drain()
         await flows.wait()
         if writer.can_write_eof():
             writer.write_eof()
+
+
+async def _kept_back(data: bytes, reader: asyncio.StreamReader, flows: asyncio.Event) -> bytes:
+    """``data`` and what follows until all flows again; nothing if its sender has gone by then."""
+    flowing = asyncio.ensure_future(flows.wait())
+    try:
+        while True:
+            more = asyncio.ensure_future(reader.read(_MOST))
+            await asyncio.wait({flowing, more}, return_when=asyncio.FIRST_COMPLETED)
+            if not more.done():
+                more.cancel()
+                return data
+            data += (came := more.result())
+            if flowing.done():
+                return data
+            if not came:
+                await flowing
+                return b""
+    finally:
+        flowing.cancel()
