@@ -40,6 +40,8 @@ class Cluster:
         self._over: set[str] = set()
         self._made: dict[str, float] = {}
         """When each Job, by UID, got its first pod."""
+        self._blind_until = 0.0
+        """The Job controller hears of nothing; what it does by then, it does by what it knew."""
         self._coming: dict[str, Raw] = {}
         """Jobs, by UID, whose pod is being made: it comes whatever becomes of them meanwhile."""
         api.listeners.append(self._changed)
@@ -98,8 +100,9 @@ class Cluster:
     def lose_answers(self, seconds: float) -> None:
         """The Job controller does not hear of the pods that it has just asked for.
 
-        After so many seconds it asks for them again, unless it has heard of them in another way.
+        After so many seconds it asks for them again, and some time later it sees what there is.
         """
+        self._blind_until = self.api.loop.time() + 1.5 * (seconds + 1.0)
         for uid, at in self._made.items():
             if at > self.api.loop.time() - 1.0:
                 self._later(seconds + 1.0, self._make_again, uid)
@@ -202,7 +205,8 @@ class Cluster:
         job = self.api.of_uid(JOBS, job_uid)
         if job is None or _finished(job):
             return
-        if any(not _ended(pod) for pod in self._owned_by(PODS, job_uid)):
+        blind = self.api.loop.time() < self._blind_until
+        if blind or any(not _ended(pod) for pod in self._owned_by(PODS, job_uid)):
             self._later(1.0, lambda: self._finish_job(job_uid, passed=passed))
             return
         condition = {

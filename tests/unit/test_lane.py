@@ -90,3 +90,32 @@ async def test_when_all_are_cancelled_at_once_nobody_is_left() -> None:
     assert [type(each) for each in done] == [asyncio.CancelledError] * 3
     async with asyncio.timeout(1), lane.turn():
         pass
+
+
+async def test_it_is_idle_when_nobody_has_a_turn_or_wants_one() -> None:
+    lane = Lane(patient=3, abreast=2)
+    await lane.idle(1000)
+    walk = Walk(lane, 2)
+    waits = asyncio.create_task(lane.idle(1000))
+    for number in (0, 1):
+        await walk.by_now()
+        assert not waits.done()
+        await walk.leave(number)
+    assert waits.done()
+
+
+async def test_who_waits_for_it_to_be_idle_does_so_for_a_while() -> None:
+    lane = Lane(patient=3, abreast=2)
+    async with lane.turn():
+        await lane.idle(0)
+
+
+async def test_it_is_idle_when_all_who_wanted_a_turn_were_cancelled() -> None:
+    lane = Lane(patient=3, abreast=2)
+    walk = Walk(lane, 3)
+    await walk.by_now()
+    for task in walk.tasks:
+        task.cancel()
+    await asyncio.gather(*walk.tasks, return_exceptions=True)
+    async with asyncio.timeout(1):
+        await lane.idle(1000)

@@ -376,7 +376,7 @@ def test_a_job_from_before_an_interruption_keeps_its_slot_until_it_is_over_itsel
     world: World,
 ) -> None:
     """Its controller may not have heard of the pod that ends, and make another."""
-    world.interrupted(at(-5))
+    world.interrupted(at(-3))
     run = saw(world, an_execution(), a_job(created=-5), a_pod(version=21, **PASSED))
     run.verdict = Assessment(Phase.PASSED, None, None, ())
     assert state(run) is State.RUNNING
@@ -400,8 +400,9 @@ def test_what_is_known_when_an_interruption_is_noticed_is_from_before_it(world: 
     assert state(run) is None
 
 
-def test_a_job_from_after_an_interruption_is_over_with_its_pod(world: World) -> None:
-    world.interrupted(at(-6))
+def test_a_job_that_may_be_from_after_an_interruption_is_over_with_its_pod(world: World) -> None:
+    """Times are told in whole seconds."""
+    world.interrupted(at(-4))
     run = saw(world, an_execution(), a_job(created=-5), a_pod(version=21, **PASSED))
     run.verdict = Assessment(Phase.PASSED, None, None, ())
     assert state(run) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 
 class Lane:
@@ -20,11 +20,14 @@ class Lane:
         self._abreast = abreast
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._taken = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
+        self._idle.clear()
         self._go_on()
         try:
             await mine
@@ -33,6 +36,14 @@ class Lane:
             if not mine.cancelled():
                 self._taken -= 1
             self._go_on()
+            if not self._taken and not self._waiting:
+                self._idle.set()
+
+    async def idle(self, at_most: float) -> None:
+        """Until nobody has a turn or wants one, or so many seconds have passed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most):
+                await self._idle.wait()
 
     def _go_on(self) -> None:
         self._waiting = deque(each for each in self._waiting if not each.cancelled())

@@ -55,6 +55,9 @@ logger = logging.getLogger(__name__)
 _RETRY_DELAY: Final = 1.0
 _LAUNCHES_FIRST: Final = 0.02
 """Seconds that a final status waits, so that the freed slot's next Job is asked for before it."""
+_YIELDS: Final = 0.5
+"""Seconds at most that any status waits for the Jobs that its queue is asking for: what is written
+meanwhile costs the API server the time that slots stand empty."""
 _LATE_POD: Final = 5.0
 """Seconds for which a Job that went without a pod may still get one: docs/adr/0017-late-pods.md."""
 _REPORTER: Final = platform.node()
@@ -67,8 +70,9 @@ _IN_ORDER: Final = 4
 their claims: those of five slots, as by default. Of more, which all have their slots, ``_ABREAST``
 are asked for at a time, or the last would wait long."""
 _ABREAST: Final = 8
-_NEWS_TO_COME: Final = 0.1
-"""Seconds that any other status waits: what changes meanwhile goes into the same write."""
+_NEWS_TO_COME: Final = 0.5
+"""Seconds that any other status waits: what changes meanwhile goes into the same write, and a test
+that is over by then needs none to say that it runs."""
 
 
 class Reconciler:
@@ -490,6 +494,7 @@ class Reconciler:
     async def _write_status(self, queue: Queue, run: Run) -> None:
         """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
         await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
+        await self._lanes[queue.name].idle(_YIELDS)
         assessment = self._assess(queue, run)
         execution = run.execution
         if execution is None or assessment is None or not _may_write(run, assessment):

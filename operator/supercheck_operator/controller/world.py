@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import blake2b
-from typing import TypeVar
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import orjson
@@ -39,6 +39,10 @@ from supercheck_operator.resources import (
 
 M = TypeVar("M", bound=Model)
 Observed = TypeVar("Observed", Job, Pod)
+
+
+_WHOLE: Final = timedelta(seconds=1)
+"""By so much may an object be younger than it says."""
 
 
 class Kind(Enum):
@@ -276,7 +280,7 @@ class World:
         the first has ended by then. So Jobs of that time keep their slot until they say themselves
         that they are over: docs/adr/0018-a-pod-made-twice.md.
         """
-        self._interrupted = at
+        self._interrupted = at - _WHOLE
         for run in self._runs.values():
             for test, job in run.jobs.items():
                 if not job.over:
@@ -377,7 +381,7 @@ class World:
         job = replace(
             job,
             stepped=known.stepped if known else self.stepped,
-            may_repeat=known.may_repeat if known else job.id.created <= self._interrupted,
+            may_repeat=known.may_repeat if known else job.id.created < self._interrupted,
         )
         if job.gone:
             self._lose_job(run, test, job)
