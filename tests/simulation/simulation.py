@@ -38,6 +38,7 @@ _JUMPS: Final = (5, -5, 20, -20, 100, -100, 3600, -3600)
 _FOUND_WITHIN: Final = timedelta(seconds=3)
 """How exactly the operator knows the time of the API server where its own is another."""
 _TIMEOUTS: Final = (Reason.START_TIMEOUT, Reason.EXECUTION_TIMEOUT, Reason.TEST_TIMEOUT)
+_LEAVES_NOTHING: Final = (Fate.VANISHES, Fate.REPLACED, Fate.NODE_LOST)
 _TOLD_ELSEWHERE: Final = ("template", "summary", "progress", "observedGeneration")
 _LIMIT: Final = 1500.0
 """Seconds in which everything comes to its end once nothing interferes any more."""
@@ -66,6 +67,8 @@ class Simulation:
         self.skew = timedelta()
         """How far the clock of the operator's machine is ahead of everybody else's."""
         self.jumped = 0.0
+        self.away = False
+        """The API server was: what came and went meanwhile, nobody has seen."""
         self.blind = 0.0
         """Seconds in which the operator could neither ask nor watch."""
         self.submitted: dict[str, Plan] = {}
@@ -306,6 +309,7 @@ class Simulation:
 
     def _api_server_away(self, event: Event) -> None:
         seconds = 0.3 + 2.0 * event.number
+        self.away = True
         self.blind += seconds
         self.cluster.lose_answers(seconds)
         for life in self._lives():
@@ -430,6 +434,8 @@ class Simulation:
             return True
         if self.jumped and self.kills:
             return True  # times are compared that have nothing to do with each other
+        if self.away and any(fate in _LEAVES_NOTHING for fate in plan.tests):
+            return True
         if self.jumped and raw["status"].get("reason") in _TIMEOUTS:
             return True  # what is stamped in the moment a clock is set may be timed by either
         fields = dict(plan.spec)

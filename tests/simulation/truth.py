@@ -101,6 +101,8 @@ class Truth:
         self.last_change = self._api.loop.time()
         if plural == JOBS and before is None and after is not None:
             self._job_created(after)
+        elif plural == PODS and before is None and after is not None:
+            self._pod_created(after)
         elif plural == QUEUES:
             raw = after or before
             assert raw is not None
@@ -149,6 +151,14 @@ class Truth:
         if len(others) >= capacity:
             where = f"{queue}/{namespace}" if namespace else queue
             self._fail(f"{uid} was started in {where} beside {sorted(others)}, room is {capacity}")
+
+    def _pod_created(self, pod: Raw) -> None:
+        """The second one of a Job may come when its slot is another's by now."""
+        queue = pod["metadata"]["labels"][LABEL_QUEUE]
+        living = self.occupying(queue) - self._unknown - self._unforeseen
+        capacity = max(_running_capacity(spec, None) for _, spec in self._capacities[queue])
+        if len(living) > capacity:
+            self._fail(f"{sorted(living)} live in {queue}, room was for {capacity} at most")
 
     def _in_force(self, queue: str, since: float) -> list[Raw]:
         """Every spec that ``queue`` has had after ``since``."""
