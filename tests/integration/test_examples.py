@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from harness.api import Raw, Space
+from harness.api import Api, Raw, Space
 from harness.process import Operator
 from harness.steps import QUEUES
 
@@ -31,7 +31,11 @@ MANIFESTS = _manifests()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def operator(lasting_operator: Operator) -> Operator:
+async def operator(lasting_operator: Operator, api: Api) -> Operator:
+    """Nothing that is shown comes to its end, or there might be room for what is to be refused."""
+    for node in await api.items("/api/v1/nodes"):
+        cordon = {"spec": {"unschedulable": True}}
+        assert (await api.patch(f"/api/v1/nodes/{node['metadata']['name']}", cordon))[0] == 200
     return lasting_operator
 
 
