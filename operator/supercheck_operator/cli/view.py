@@ -130,7 +130,8 @@ async def show_changes(cluster: Cluster, show: Callable[[View], None], tell: Tel
                 raws = [mirror.objects.values() for mirror in mirrors]
                 show(_view(*raws, complete=complete))
             with suppress(TimeoutError):
-                await asyncio.wait_for(figures.wait(), _COALESCE)
+                async with asyncio.timeout(_COALESCE):
+                    await figures.wait()
 
     async with together() as tasks:
         for mirror in mirrors:
