@@ -1,17 +1,22 @@
 """Who may see and do what, as the API server says: an operator as the chart runs it."""
 
 import asyncio
+import itertools
 import json
 import re
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
 import pytest
 import pytest_asyncio
+from playwright.async_api import expect
 
 from conftest import Cluster
 from harness.api import Api, Raw, Space, execution
+from harness.browser import chromium
 from harness.callers import allow, ask_as, disallow, new_token
 from harness.events import follow
 from harness.fuzzing import fuzz
@@ -294,6 +299,27 @@ async def test_a_browser_logs_in_with_a_token_and_out_again(
             assert me.status == 401
 
 
+async def test_the_forms_of_a_real_browser_log_in_and_out(
+    installed: Operator, space: Space
+) -> None:
+    token = await new_token(space, "viewer")
+    async with chromium() as browser, await browser.new_page(base_url=installed.url) as page:
+        await page.goto("/")
+        field = page.get_by_label("Token")
+        await field.fill("wrong")
+        await page.get_by_role("button", name="Log in").click()
+        told = page.get_by_role("alert")
+        await expect(told).to_have_text("The cluster does not know this token.")
+        await field.fill(token)
+        await page.get_by_role("button", name="Log in").click()
+        await expect(page.get_by_role("status")).to_have_text("Live")
+        await expect(page.locator("#me-name")).to_have_text(re.compile(":viewer$"))
+        await page.get_by_role("button", name="Log out").click()
+        await expect(field).to_be_focused()
+        await page.goto("/")
+        await expect(field).to_be_visible()
+
+
 async def test_by_tls_the_cookie_is_for_tls_only(installed: Operator, teams: Teams) -> None:
     async with (
         aiohttp.ClientSession(headers={"X-Forwarded-Proto": "https"}) as browser,
@@ -326,6 +352,35 @@ async def test_guessing_tokens_is_slowed_down(installed: Operator) -> None:
         answers = await asyncio.gather(*(guess(i) for i in range(300)))
     assert set(answers) == {401, 429}
     assert answers.count(401) < 200
+
+
+async def test_who_is_known_is_let_in_while_somebody_guesses_from_the_same_address(
+    installed: Operator, space: Space
+) -> None:
+    token = await new_token(space, "viewer")
+
+    async def known() -> bool:
+        return (await ask_as(installed, "/api/me", f"Bearer {token}"))[0] == 200
+
+    await eventually(known, "there is room for an unknown token")
+    over = time.monotonic() + 11  # who somebody is, is believed for 10 s
+    answers: set[int] = set()
+
+    async def guess(session: aiohttp.ClientSession, i: int) -> None:
+        for n in itertools.count():
+            headers = {"Authorization": f"Bearer guess-{i}-{n}"}
+            async with session.get(f"{installed.url}/api/me", headers=headers) as answer:
+                answers.add(answer.status)
+
+    async with aiohttp.ClientSession() as session:
+        guesses = asyncio.gather(*(guess(session, i) for i in range(20)))
+        await asyncio.sleep(over - time.monotonic())
+        still = await known()
+        guesses.cancel()
+        with suppress(asyncio.CancelledError):
+            await guesses
+    assert still
+    assert answers == {401, 429}
 
 
 # The process -------------------------------------------------------------------------------------

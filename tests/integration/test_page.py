@@ -1,5 +1,6 @@
 """The live page in a real browser, while executions run."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Route, expect
 
+from conftest import NewOperator
 from harness.api import Space, execution
 from harness.browser import chromium, violations
 from harness.process import Operator
-from harness.steps import QUEUES, make_queue, named
+from harness.redis_server import RedisServer
+from harness.steps import QUEUES, end, make_queue, named, until
 
 LOGIN = Path(__file__).parents[2] / "operator/supercheck_operator/web/page/login.html"
 
@@ -37,6 +40,18 @@ async def page(browser: Browser, lasting_operator: Operator) -> AsyncIterator[Pa
     await context.close()
     assert asked == {urlsplit(lasting_operator.url).netloc}
     assert errors == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def on_redis(
+    lasting: Operator, new_operator: NewOperator, redis_server: RedisServer
+) -> Operator:
+    """Alone in the cluster, with its ledger in Redis, which can be lost."""
+    if lasting.running:
+        lasting.kill()
+    made = new_operator(REDIS_URL=redis_server.url)
+    await made.start()
+    return made
 
 
 class Card:
@@ -118,6 +133,46 @@ async def test_it_is_back_by_itself_after_the_server_was_killed(
     await expect(page.locator("#running").get_by_role("link", name="meanwhile")).to_be_visible()
 
 
+async def _says_that_figures_are_unavailable(page: Page, redis_server: RedisServer) -> None:
+    """For as long as Redis is away, which then comes back."""
+    told = "Unable to verify queue capacity due to an error. Please try again later."
+    status, alert = page.get_by_role("status"), page.get_by_role("alert")
+    await expect(status).to_have_text("Figures unavailable")
+    await expect(alert).to_have_text(told)
+    await expect(page.locator("body")).to_have_attribute("data-stale", "")
+    await page.evaluate(
+        """window.said = [];
+        new MutationObserver(() => said.push(connection.textContent))
+          .observe(document.getElementById("connection"), { childList: true });"""
+    )
+    await asyncio.sleep(6)  # a connection that is lost is tried again after 5 s
+    assert await page.evaluate("said.join()") == ""
+    redis_server.start()
+    await expect(status).to_have_text("Live", timeout=30_000)
+    await expect(alert).to_be_hidden()
+    await expect(page.locator("body")).not_to_have_attribute("data-stale", "")
+    await Card(page, "default").shows("0/5", "0/50")
+
+
+async def test_it_says_when_figures_become_unavailable(
+    browser: Browser, on_redis: Operator, redis_server: RedisServer
+) -> None:
+    async with await browser.new_page(base_url=on_redis.url) as page:
+        await page.goto("/")
+        await Card(page, "default").shows("0/5", "0/50")
+        redis_server.kill()
+        await _says_that_figures_are_unavailable(page, redis_server)
+
+
+async def test_opened_while_figures_are_unavailable_it_says_so(
+    browser: Browser, on_redis: Operator, redis_server: RedisServer
+) -> None:
+    redis_server.kill()
+    async with await browser.new_page(base_url=on_redis.url) as page:
+        await page.goto("/")
+        await _says_that_figures_are_unavailable(page, redis_server)
+
+
 async def test_what_runs_and_waits_is_told_with_progress_and_positions(
     page: Page, space: Space
 ) -> None:
@@ -159,6 +214,24 @@ async def test_a_long_line_hides_no_other_and_a_phone_tells_why_too(
     await expect(line.get_by_role("link", name="long-12")).to_be_visible()
     for queue in (long, short):
         await space.api.delete(f"{QUEUES}/{queue}")
+
+
+async def test_a_line_that_is_cut_says_so(page: Page, space: Space) -> None:
+    queue = await make_queue(space, "cut", stopPolicy="Hold", queuedCapacity=300)
+    await asyncio.gather(*(space.submit(execution(f"e-{i}", queue=queue)) for i in range(200)))
+    await page.goto(f"/#queue={queue}")
+    count, line = page.locator("#line-count"), page.locator("#line")
+    await expect(count).to_have_text("200", timeout=30_000)
+    await expect(line.get_by_role("button")).to_have_text("Show all 200")
+    await asyncio.gather(*(space.submit(execution(f"f-{i}", queue=queue)) for i in range(5)))
+    await Card(page, queue).shows("0/5", "205/300")
+    await expect(count).to_have_text("200+")
+    await expect(line.get_by_role("button")).to_have_text("Show the first 200")
+    # Nobody can tell from the first ones that no other namespace has one further back.
+    await page.goto(f"/#queue={queue}&namespace=elsewhere")
+    await expect(count).to_have_text("0+")
+    await expect(line).to_have_text("None among the first 200.")
+    await space.api.delete(f"{QUEUES}/{queue}")
 
 
 async def test_it_is_filtered_by_queue_and_namespace_and_the_address_says_so(
@@ -206,6 +279,67 @@ async def test_with_a_keyboard_one_execution_is_found_and_left(page: Page, space
     await expect(page.get_by_role("link", name="All executions")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Running")).to_be_visible()
+
+
+async def test_the_way_to_the_content_leaves_the_address_as_it_is(page: Page, space: Space) -> None:
+    await space.submit(execution("here", runs_for="never"))
+    row = page.locator("#running").get_by_role("link", name="here")
+    title = page.get_by_role("heading", level=1, name="here")
+    for address, shown in (
+        (f"/#namespace={space.name}", row), (f"/#execution={space.name}/here", title),
+    ):  # fmt: skip
+        await page.goto(address)
+        await expect(shown).to_be_visible()
+        await page.get_by_role("link", name="Skip to the content").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("main")).to_be_focused()
+        await expect(page).to_have_url(address)
+        await expect(shown).to_be_visible()
+
+
+async def test_of_what_is_over_the_message_stays_selected_and_nothing_is_asked_again(
+    page: Page, space: Space
+) -> None:
+    notes = {"stage.kindless/exit-code": "1", "stage.kindless/message": "no such button"}
+    await space.submit(execution("over", annotations=notes))
+    await until(space, "over", "Failed")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+    await page.goto(f"/#execution={space.name}/over")
+    why = page.get_by_role("cell", name=re.compile("no such button"))
+    await why.click(click_count=3)
+    path = f"/api/executions/{space.name}/over"
+    before = asked.count(path)
+    await asyncio.sleep(2.5)
+    assert "no such button" in await _selected(page)
+    assert asked.count(path) == before
+    # Left and opened again, it is there again.
+    await page.get_by_role("link", name="All executions").click()
+    await page.locator("#results").get_by_role("link", name="over").click()
+    await expect(why).to_be_visible()
+
+
+async def test_of_what_runs_only_the_times_are_drawn_anew(page: Page, space: Space) -> None:
+    await space.submit(execution("runs", runs_for="never"))
+    await until(space, "runs", "Running")
+    await page.goto(f"/#execution={space.name}/runs")
+    lasts = page.locator("#detail dl div", has_text="Running for").locator("dd")
+    took = page.get_by_role("row", name=re.compile("^t ")).locator("[data-head=Took]")
+    pod = page.locator("#detail code")
+    await expect(took).to_have_text(re.compile("^[2-9] s$"))
+    await pod.click(click_count=3)
+    for told in (lasts, took):
+        before = await told.text_content()
+        assert before
+        await expect(told).not_to_have_text(before)
+    assert (await pod.text_content() or "?") in await _selected(page)
+    await end(space, "runs")
+    await expect(page.locator("#detail .head")).to_contain_text("Passed")
+
+
+async def _selected(page: Page) -> str:
+    text: str = await page.evaluate("getSelection().toString()")
+    return text
 
 
 async def test_focus_survives_every_message(page: Page, space: Space) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from supercheck_operator.web.briefly import Briefly
+from supercheck_operator.web.briefly import Briefly, Lately
 from supercheck_operator.web.rates import Rates, TooManyError
 
 
@@ -69,6 +69,45 @@ async def test_no_more_than_the_limit_are_kept() -> None:
     for key in range(5):
         await answers.get(key, asked)
     assert [answers.knows(key) for key in range(5)] == [False, False, True, True, True]
+
+
+def test_what_was_noted_is_known_for_its_time_or_until_it_is_forgotten() -> None:
+    clock = Clock()
+    lately: Lately[str] = Lately(10, limit=9, monotonic=clock)
+    lately.note("a")
+    clock.now = 5
+    for key in ("a", "b"):
+        lately.note(key)
+    lately.forget("b")
+    lately.forget("c")
+    clock.now = 14
+    assert [key in lately for key in "abc"] == [True, False, False]
+    clock.now = 15
+    assert "a" not in lately
+
+
+def test_of_more_than_the_limit_those_noted_last_are_known() -> None:
+    lately: Lately[int] = Lately(10, limit=2, monotonic=Clock())
+    for key in (0, 1, 0, 2):
+        lately.note(key)
+    assert [key in lately for key in range(3)] == [True, False, True]
+
+
+def test_a_request_that_is_given_back_does_not_count() -> None:
+    clock = Clock()
+    rates = Rates(2, 1, monotonic=clock)
+    rates.give_back("a")
+    for _ in range(3):
+        rates.take("a")
+        rates.give_back("a")
+    rates.take("a")
+    with pytest.raises(TooManyError):
+        rates.take("a")
+    rates.give_back("a")
+    clock.now = 9
+    rates.take("a")  # the burst is no larger for it
+    with pytest.raises(TooManyError):
+        rates.take("a")
 
 
 def test_after_a_burst_requests_are_spread() -> None:

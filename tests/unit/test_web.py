@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import io
 from collections.abc import AsyncIterator
 from typing import Final
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from kubernetes.aio import client
 from tests.unit import builders
 
-from supercheck_operator.kube import Kube
+from supercheck_operator.kube import Kube, UnreachableError
 from supercheck_operator.ledger.contract import Holder, State
 from supercheck_operator.ledger.memory import MemoryLedger
 from supercheck_operator.queueing.queue import Queues
@@ -22,10 +24,15 @@ from supercheck_operator.reporting.shown import Shown
 from supercheck_operator.settings import Settings
 from supercheck_operator.web.access import Access, Caller, ClusterAccess, LocalAccess, Right
 from supercheck_operator.web.api import Api
+from supercheck_operator.web.guard import guard
 from supercheck_operator.web.health import Health
 from supercheck_operator.web.server import application
 
 UNVERIFIABLE: Final = "Unable to verify queue capacity due to an error. Please try again later."
+UNDECIDED: Final = (
+    "The API server could not say who you are or what you may do; try again, the operator's log has"
+    " the cause."
+)
 
 
 class Clock:
@@ -166,13 +173,38 @@ async def test_who_does_not_say_who_they_are_is_asked_to(
         assert (await answer.json())["error"] == "Unauthorized"
 
 
-async def test_without_an_api_server_nobody_is_let_in(surface: Surface, unreachable: Kube) -> None:
+async def test_without_an_api_server_nobody_is_let_in_and_the_log_says_why_once(
+    surface: Surface, unreachable: Kube, caplog: pytest.LogCaptureFixture
+) -> None:
     surface.access = ClusterAccess(unreachable)
     await surface.open()
     async with surface.client() as http:
-        headers = {"Authorization": "bearer abc"}
-        answer = await http.get("/api/queue-stats", headers=headers)
+        for i in range(120):  # more than may be guessed at once: nobody says that these are guesses
+            headers = {"Authorization": f"bearer token-{i}"}
+            answer = await http.get("/api/queue-stats", headers=headers)
+            assert answer.status == 503
+            told = {"error": "Service unavailable", "message": UNDECIDED}
+            assert await answer.json() == told
+        answer = await http.post("/login", data={"token": "abc"})
         assert answer.status == 503
+        text = html.unescape(await answer.text())
+        assert UNDECIDED in text
+        assert 'action="/login"' in text
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert "a TokenReview was not answered: " in record.getMessage()
+
+
+async def test_what_the_api_server_does_not_tell_is_no_matter_of_capacity() -> None:
+    async def ask(_: web.Request) -> web.Response:
+        raise UnreachableError("GET /apis: timeout")
+
+    app = web.Application(middlewares=[guard(local=True)])
+    app.router.add_get("/", ask)
+    async with TestClient(TestServer(app)) as http:
+        answer = await http.get("/")
+        assert answer.status == 503
+        assert (await answer.json())["message"] == "The API server could not tell; try again."
 
 
 async def test_health_asks_nobody_who_they_are(surface: Surface) -> None:

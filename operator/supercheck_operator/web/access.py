@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from supercheck_operator.kube import ACCESS_REVIEWS, TOKEN_REVIEWS, Kube, Resource
+from supercheck_operator.kube import ACCESS_REVIEWS, TOKEN_REVIEWS, Kube, KubeError, Resource
 from supercheck_operator.resources import GROUP, Raw
-from supercheck_operator.web.briefly import Briefly
+from supercheck_operator.web.briefly import Briefly, Lately
 from supercheck_operator.web.rates import Rates
 
 _BELIEVED: Final = 10.0
 """Seconds until a token, or a right, is asked about again."""
+_NO_GUESS: Final = 600.0
+"""Seconds for which a token that was valid is no guess; it is asked about all the same."""
 _REMEMBERED: Final = 4096
 _AT_ONCE: Final = 8
 _NEW_TOKENS: Final = (20.0, 100.0)
 """Each address may show so many unknown tokens a second, and in a burst: somebody guesses."""
+
+logger = logging.getLogger(__name__)
 
 
 class UnauthenticatedError(Exception):
@@ -27,6 +32,10 @@ class UnauthenticatedError(Exception):
 
 class DeniedError(Exception):
     """The caller is known and may not."""
+
+
+class UndecidedError(KubeError):
+    """The API server did not say who somebody is, or what they may; its text is one sentence."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ class Right:
 
 
 class Access(Protocol):
-    """Every call may raise a KubeError: nobody can tell."""
+    """Every call may raise an UndecidedError: nobody can tell."""
 
     @property
     def open(self) -> bool:
@@ -88,18 +97,31 @@ class ClusterAccess:
         self._kube = kube
         self._callers: Briefly[str, Caller | None] = Briefly(_BELIEVED, limit=_REMEMBERED)
         self._rights: Briefly[tuple[str, Right], bool] = Briefly(_BELIEVED, limit=_REMEMBERED)
+        self._valid: Lately[str] = Lately(_NO_GUESS, limit=_REMEMBERED)
         self._new_tokens = Rates(*_NEW_TOKENS)
+        self._trouble: dict[str, str] = {}
+        """By kind of review, why the last one failed."""
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def identify(self, token: str, address: str) -> Caller:
         if not token:
             raise UnauthenticatedError("Send a bearer token of the cluster.")
         key = fingerprint(token)
-        if not self._callers.knows(key):
+        doubted = not self._callers.knows(key) and key not in self._valid
+        if doubted:  # before the answer: many may ask at once
             self._new_tokens.take(address)
-        caller = await self._callers.get(key, lambda: self._who(token))
+        try:
+            caller = await self._callers.get(key, lambda: self._who(token))
+        except UndecidedError:
+            if doubted:
+                self._new_tokens.give_back(address)
+            raise
         if caller is None:
+            self._valid.forget(key)
             raise UnauthenticatedError("The cluster does not know this token.")
+        self._valid.note(key)
+        if doubted:
+            self._new_tokens.give_back(address)
         return caller
 
     async def may(self, caller: Caller, right: Right) -> bool:
@@ -134,7 +156,18 @@ class ClusterAccess:
 
     async def _review(self, resource: Resource, kind: str, spec: Raw) -> Raw:
         version = f"{resource.group}/{resource.version}"
-        answer = await self._kube.ask(resource, {"apiVersion": version, "kind": kind, "spec": spec})
+        body = {"apiVersion": version, "kind": kind, "spec": spec}
+        try:
+            answer = await self._kube.ask(resource, body)
+        except KubeError as error:
+            if (why := str(error)) != self._trouble.get(kind):
+                logger.warning("a %s was not answered: %s", kind, why)
+            self._trouble[kind] = why
+            raise UndecidedError(
+                "The API server could not say who you are or what you may do; try again, the"
+                " operator's log has the cause."
+            ) from error
+        self._trouble.pop(kind, None)
         status: Raw = answer["status"]
         return status
 

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable
+from math import inf
 from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -36,6 +37,30 @@ class Briefly(Generic[K, V]):
             if len(self._answers) > self._limit:
                 self._answers.popitem(last=False)
         return await asyncio.shield(self._answers[key][1])
+
+
+class Lately(Generic[K]):
+    """What was noted in the last ``seconds``: no more than ``limit``, those noted last."""
+
+    def __init__(
+        self, seconds: float, *, limit: int, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds = seconds
+        self._limit = limit
+        self._monotonic = monotonic
+        self._until: OrderedDict[K, float] = OrderedDict()
+
+    def __contains__(self, key: K) -> bool:
+        return self._until.get(key, -inf) > self._monotonic()
+
+    def note(self, key: K) -> None:
+        self._until[key] = self._monotonic() + self._seconds
+        self._until.move_to_end(key)
+        if len(self._until) > self._limit:
+            self._until.popitem(last=False)
+
+    def forget(self, key: K) -> None:
+        self._until.pop(key, None)
 
 
 def _failed(task: asyncio.Task[Any]) -> bool:

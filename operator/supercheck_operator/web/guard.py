@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from http import HTTPStatus
 from typing import Final
@@ -14,7 +13,12 @@ from yarl import URL
 from supercheck_operator.kube import KubeError
 from supercheck_operator.ledger.contract import UNVERIFIABLE, LedgerUnavailableError
 from supercheck_operator.reporting.figures import UnknownQueueError
-from supercheck_operator.web.access import DeniedError, UnauthenticatedError, fingerprint
+from supercheck_operator.web.access import (
+    DeniedError,
+    UnauthenticatedError,
+    UndecidedError,
+    fingerprint,
+)
 from supercheck_operator.web.executions import UnknownExecutionError
 from supercheck_operator.web.rates import Rates, TooManyError
 from supercheck_operator.web.streams import TooManyFollowersError
@@ -32,12 +36,11 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
-    "Referrer-Policy": "no-referrer",
+    # Under no-referrer, a browser says of our own forms that they come from "null".
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
-logger = logging.getLogger(__name__)
 
 
 class CrossSiteError(Exception):
@@ -166,7 +169,9 @@ def _told(error: Exception) -> web.Response:
         case TooManyError():
             after = {"Retry-After": str(math.ceil(error.retry_after))}
             return failure(429, "Too many requests", str(error), after)
-        case TooManyFollowersError():
+        case TooManyFollowersError() | UndecidedError():
             return failure(503, "Service unavailable", str(error))
     # Never zeros: figures that are not known are not shown.
-    return failure(503, "Service unavailable", UNVERIFIABLE)
+    figures = isinstance(error, LedgerUnavailableError)
+    told = UNVERIFIABLE if figures else "The API server could not tell; try again."
+    return failure(503, "Service unavailable", told)

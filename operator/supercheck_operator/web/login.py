@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from supercheck_operator.web import pages
-from supercheck_operator.web.access import Access, UnauthenticatedError
+from supercheck_operator.web.access import Access, UnauthenticatedError, UndecidedError
 from supercheck_operator.web.guard import COOKIE, address
 
 _LIMIT: Final = 3800
@@ -40,6 +40,8 @@ def routes(access: Access) -> list[web.RouteDef]:
             await access.identify(token, address(request))
         except UnauthenticatedError as error:
             return form(str(error) if token else "Paste a token first.")
+        except UndecidedError as error:
+            return form(str(error), 503)
         response = web.Response(status=303, headers={"Location": "/"})
         response.set_cookie(
             COOKIE, token, path="/", httponly=True, samesite="Strict", secure=_secure(request)

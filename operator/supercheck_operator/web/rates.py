@@ -39,3 +39,9 @@ class Rates:
         self._left.move_to_end(caller)
         if len(self._left) > _CALLERS:
             self._left.popitem(last=False)
+
+    def give_back(self, caller: str) -> None:
+        """The request that was taken last does not count."""
+        if (known := self._left.get(caller)) is not None:
+            left, since = known
+            self._left[caller] = (left + 1, since)

@@ -13,53 +13,74 @@ export function phase(value) {
   return el("span", { class: "phase", "data-phase": value, "data-sign": SIGNS[value] }, value);
 }
 
-export function showRunning(list, executions, others, empty) {
-  rows(list, executions, others, empty, (execution) => el(
+// What a list shows: `executions`, how many `others` there are of namespaces that the viewer may not
+// list, and the names of the queues of which more than was sent is there, as `cut`.
+
+export function showRunning(list, part, empty) {
+  rows(list, part, empty, (execution) => el(
     "li", {}, who(execution),
     el("div", { class: "progress" }, el("div", { class: "tests", role: "img" }), el("span", { class: "done" })),
     el("span", { class: "time elapsed" }),
   ), updateRunning);
 }
 
-export function showLine(list, executions, others, empty) {
-  rows(list, executions, others, empty, (execution) => el(
+export function showLine(list, part, empty) {
+  rows(list, part, empty, (execution) => el(
     "li", {}, el("span", { class: "position" }), who(execution), el("span", { class: "why" }),
     el("span", { class: "time estimate" }),
   ), updateQueued, grouped);
 }
 
-export function showResults(list, executions, empty) {
-  rows(list, executions, 0, empty, (execution) => el(
+export function showResults(list, part, empty) {
+  rows(list, part, empty, (execution) => el(
     "li", {}, phase(execution.phase), who(execution), reason(execution),
     el("span", { class: "time took" }), el("span", { class: "time muted when" }),
   ), updateResult);
 }
 
+const SENT = 200; // of each list of each queue, by the server
 const FIRST = 12;
 const FIRST_OF_SEVERAL = 5;
 
+export function count({ executions, others, cut }) {
+  return atLeast(executions.length + others, cut.length);
+}
+
+// Of this kind of execution, queues have more than was sent: as far as their figures can tell.
+export function cut(executions, queues, kind) {
+  const sent = new Map();
+  for (const { queue } of executions) sent.set(queue, (sent.get(queue) ?? 0) + 1);
+  const all = new Map(queues.map((queue) => [queue.name, queue[kind] - queue.others[kind]]));
+  return [...sent.keys()].filter((name) => sent.get(name) >= SENT && !(all.get(name) <= sent.get(name)));
+}
+
+function atLeast(number, more) {
+  return `${number}${more ? "+" : ""}`;
+}
+
 // Positions are those of a queue: where several have a line, each says whose it is.
-function grouped(executions, all) {
+function grouped({ executions, cut }, all) {
   const queues = new Set(executions.map((execution) => execution.queue));
-  if (queues.size < 2) return first(executions, all);
+  if (queues.size < 2) return first({ executions }, all);
   return [...queues].flatMap((queue) => {
     const line = executions.filter((execution) => execution.queue === queue);
-    const head = { note: `${queue} ${line.length}`, kind: "group", key: `group ${queue}` };
+    const head = { note: `${queue} ${atLeast(line.length, cut.includes(queue))}`, kind: "group", key: `group ${queue}` };
     return [head, ...(all ? line : line.slice(0, FIRST_OF_SEVERAL))];
   });
 }
 
-function first(executions, all) {
+function first({ executions }, all) {
   return all ? [...executions] : executions.slice(0, FIRST);
 }
 
-function rows(list, executions, others, empty, create, update, choose = first) {
-  const items = choose(executions, list.dataset.all === "yes");
+function rows(list, part, empty, create, update, choose = first) {
+  const { executions, others, cut } = part;
+  const items = choose(part, list.dataset.all === "yes");
   if (items.filter((item) => item.uid).length < executions.length) {
-    items.push({ kind: "more", words: `Show all ${executions.length}` });
+    items.push({ kind: "more", words: `Show ${cut.length ? "the first" : "all"} ${executions.length}` });
   }
   if (others) items.push({ note: `and ${others} of namespaces that you may not list`, kind: "others" });
-  else if (!items.length) items.push({ note: empty, kind: "empty" });
+  else if (!items.length) items.push({ note: cut.length ? `None among the first ${SENT}.` : empty, kind: "empty" });
   sync(
     list, items, (item) => item.uid ?? item.key ?? item.kind,
     (item) => (item.uid ? create(item) : other(list, item)),

@@ -1,9 +1,9 @@
 // The live page: one stream of everything the viewer may see, drawn on every message and, since
 // time passes between two messages, every second.
 
-import { load, show } from "./detail.js";
+import { clear, load, show } from "./detail.js";
 import { el, sync, text } from "./dom.js";
-import { showLine, showResults, showRunning } from "./lists.js";
+import { count, cut, showLine, showResults, showRunning } from "./lists.js";
 import { refreshHistories, showQueues } from "./queues.js";
 import { follow } from "./stream.js";
 import { setServerTime } from "./time.js";
@@ -15,6 +15,7 @@ const $ = (id) => document.getElementById(id);
 let state = null;
 let route = {};
 let detailAt = 0;
+let over = false; // the execution of the route, so that nothing of it changes any more
 
 function draw() {
   if (state === null || route.execution) return;
@@ -25,17 +26,19 @@ function draw() {
     (!chosen.queue || execution.queue === chosen.queue)
     && (!chosen.namespace || execution.namespace === chosen.namespace);
   const queues = state.queues.filter((queue) => !chosen.queue || queue.name === chosen.queue);
-  const [running, queued, finished] = [state.running, state.queued, state.finished].map((list) => list.filter(wanted));
-  const others = (kind) =>
-    chosen.namespace ? 0 : queues.reduce((sum, queue) => sum + queue.others[kind], 0);
+  const [running, queued, finished] = ["running", "queued", "finished"].map((kind) => ({
+    executions: state[kind].filter(wanted),
+    others: chosen.namespace ? 0 : queues.reduce((sum, queue) => sum + (queue.others[kind] ?? 0), 0),
+    cut: cut(state[kind], state.queues, kind).filter((queue) => !chosen.queue || queue === chosen.queue),
+  }));
 
   showQueues($("queues"), queues);
-  showRunning($("running"), running, others("running"), "Nothing is running.");
-  showLine($("line"), queued, others("queued"), "Nobody is waiting.");
+  showRunning($("running"), running, "Nothing is running.");
+  showLine($("line"), queued, "Nobody is waiting.");
   showResults($("results"), finished, "Nothing has ended lately.");
-  text($("running-count"), String(running.length + others("running")));
-  text($("line-count"), String(queued.length + others("queued")));
-  text($("results-count"), finished.length ? String(finished.length) : "");
+  text($("running-count"), count(running));
+  text($("line-count"), count(queued));
+  text($("results-count"), finished.executions.length ? count(finished) : "");
   $("overview").setAttribute("aria-busy", "false");
   if (!state.queues.length) {
     notice("You may not see any queue: ask for the right to get executionqueues.");
@@ -53,7 +56,15 @@ function options(select, all, names, chosen) {
 function connection(kind, words) {
   $("connection").dataset.state = kind;
   text($("connection"), words);
-  document.body.toggleAttribute("data-stale", kind === "reconnecting");
+  document.body.toggleAttribute("data-stale", kind === "reconnecting" || kind === "unavailable");
+}
+
+function isUnavailable() {
+  return $("connection").dataset.state === "unavailable";
+}
+
+function reconnecting() {
+  connection("reconnecting", "Reconnecting…");
 }
 
 function notice(words) {
@@ -62,12 +73,14 @@ function notice(words) {
 }
 
 async function drawDetail() {
-  if (!route.execution) return;
+  if (!route.execution || over) return;
   const [namespace, name] = route.execution.split("/");
   detailAt = Date.now();
   try {
     const execution = await load(namespace, name);
-    if (route.execution === `${namespace}/${name}`) show($("detail"), execution);
+    if (route.execution !== `${namespace}/${name}`) return;
+    show($("detail"), execution);
+    over = Boolean(execution.completedAt);
   } catch {
     stream.lost();
   }
@@ -81,7 +94,8 @@ function navigate() {
   $("filters").hidden = Boolean(route.execution);
   document.title = route.execution ? `${route.execution.split("/")[1]} · supercheck` : "supercheck";
   if (before !== route.execution) {
-    $("detail").replaceChildren(el("h1", { id: "detail-title" }, route.execution?.split("/")[1] ?? ""));
+    clear($("detail"), route.execution?.split("/")[1] ?? "");
+    over = false;
     scrollTo(0, 0);
     if (before !== undefined || route.execution) $("main").focus({ preventScroll: true });
   }
@@ -105,6 +119,7 @@ async function whoAmI() {
     location.reload(); // to the login
     return;
   }
+  if (!answer.ok) return;
   const { name, login } = await answer.json();
   $("me").hidden = !login;
   text($("me-name"), name);
@@ -122,15 +137,22 @@ const stream = follow("/api/live", {
   },
   onUnavailable(message) {
     notice(message);
+    connection("unavailable", "Figures unavailable");
   },
   onLost() {
-    connection("reconnecting", "Reconnecting…");
-    whoAmI().catch(() => {}); // a login that is over is no lost connection
+    // A server that tells no figures refuses the stream: that is no news every 5 s.
+    if (!isUnavailable()) reconnecting();
+    // A login that is over is no lost connection.
+    whoAmI().catch(() => isUnavailable() && reconnecting());
   },
 });
 
 addEventListener("hashchange", navigate);
 addEventListener("more", draw);
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // its hash would be taken for a route
+  $("main").focus();
+});
 $("filters").addEventListener("change", () => {
   const chosen = new URLSearchParams();
   for (const select of [$("queue"), $("namespace")]) {

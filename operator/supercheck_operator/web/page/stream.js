@@ -19,6 +19,18 @@ export function follow(url, { onState, onUnavailable, onLost }) {
     source.close();
     timer = setTimeout(open, RETRY);
     onLost();
+    why().catch(() => {});
+  }
+
+  // An EventSource keeps to itself what it was answered.
+  async function why() {
+    const asking = new AbortController();
+    const answer = await fetch(url, { signal: asking.signal });
+    if (answer.status === 503) {
+      const { message } = await answer.json();
+      if (timer !== null) onUnavailable(message);
+    }
+    asking.abort();
   }
 
   open();
