@@ -35,6 +35,9 @@ EVERYTHING: Final = (
     "--set=webhook.clientCA=api-servers",
     *("--set=queues.nightly.runningCapacity=1", "--set=image.digest=sha256:" + 64 * "a"),
 )
+WITH_REDIS_URL: Final = (
+    *("--set=redis.enabled=true", "--set=redis.existingSecret=r", "--set=redis.urlKey=url"),
+)
 CERT_MANAGER: Final = "--set=certificates.mode=certManager"
 OF_OTHERS: Final = ("monitoring.coreos.com", "cert-manager.io", "gateway.networking.k8s.io")
 """Groups whose schemas do not come with Kubernetes."""
@@ -223,7 +226,7 @@ def test_redis_is_reached_with_a_password_by_file_and_asked_to_prove_who_it_is()
 
 
 def test_what_is_said_of_redis_is_what_the_operator_understands(tmp_path: Path) -> None:
-    said = variables(*EVERYTHING)
+    said = variables(*EVERYTHING) | {"POD_NAMESPACE": NAMESPACE}  # a field of the pod's
     for name in [name for name in said if name.endswith("_FILE")]:
         file = tmp_path / name
         file.write_text("secret")
@@ -238,10 +241,7 @@ def test_what_is_said_of_redis_is_what_the_operator_understands(tmp_path: Path) 
 
 
 def test_a_url_of_redis_goes_without_host_and_password() -> None:
-    arguments = (
-        *("--set=redis.enabled=true", "--set=redis.existingSecret=r", "--set=redis.urlKey=url"),
-        "--set=redis.tls.existingSecret=files",
-    )
+    arguments = (*WITH_REDIS_URL, "--set=redis.tls.existingSecret=files")
     operator = container(*arguments)
     names = [each["name"] for each in operator["env"] if each["name"].startswith("REDIS_")]
     assert names == ["REDIS_URL", "REDIS_PREFIX", "REDIS_CA_FILE"]
@@ -251,6 +251,39 @@ def test_a_url_of_redis_goes_without_host_and_password() -> None:
 def test_only_replicas_that_others_stand_in_for_answer_on_at_their_end() -> None:
     assert variables(*WITH_REDIS)["DRAIN_SECONDS"] == "5"
     assert "DRAIN_SECONDS" not in variables()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ports"),
+    [
+        ((), set()),
+        (("--set=redis.enabled=true", "--set=redis.host=redis", "--set=redis.port=7000"), {7000}),
+        ((*WITH_REDIS_URL, "--set=networkPolicy.redisPorts={6379,26379}"), {6379, 26379}),
+    ],
+)
+def test_a_network_policy_leaves_redis_in_reach(
+    arguments: tuple[str, ...], ports: set[int]
+) -> None:
+    policy = find(rendered("--set=networkPolicy.enabled=true", *arguments), "NetworkPolicy")
+    reached = {each["port"] for rule in policy["spec"]["egress"] for each in rule["ports"]}
+    assert reached - {443, 6443, 53} == ports
+
+
+def test_the_largest_numbers_of_a_file_reach_the_operator_as_they_are(tmp_path: Path) -> None:
+    """Helm reads those of a file as floating point numbers: 3.1622e+07 is refused at the start."""
+    file = tmp_path / "values.yaml"
+    largest = {path: schema["maximum"] for path, schema in LEAVES.items() if "maximum" in schema}
+    values: Raw = {"redis": {"enabled": True, "host": "redis"}}
+    for path, value in largest.items():
+        *sections, name = path.split(".")
+        section = values
+        for each in sections:
+            section = section.setdefault(each, {})
+        section[name] = value
+    values |= {"http": {"port": 1}, "terminationGracePeriodSeconds": 301, "drainSeconds": 300}
+    file.write_text(yaml.safe_dump(values))
+    assert largest["jobTtlSeconds"] == 31_622_400
+    assert not re.findall(r"\de\+\d\d", render(f"--values={file}", CERT_MANAGER))
 
 
 def test_nothing_leads_into_the_cluster_unless_it_is_asked_for() -> None:
@@ -263,9 +296,13 @@ def test_an_ingress_leads_one_name_to_the_page_and_never_to_the_webhook() -> Non
     secure = "--set=ingress.tlsSecret=certificate"
     ingress = find(rendered(*WITH_INGRESS, secure, "--set=ingress.className=nginx"), "Ingress")
     [rule] = ingress["spec"]["rules"]
-    [path] = rule["http"]["paths"]
-    assert (rule["host"], path["path"]) == ("queues.example.com", "/")
-    assert path["backend"]["service"] == {"name": RELEASE, "port": {"name": "http"}}
+    assert rule["host"] == "queues.example.com"
+    assert [(each["path"], each["pathType"]) for each in rule["http"]["paths"]] == [
+        *(("/", "Exact"), ("/api", "Prefix"), ("/page", "Prefix")),
+        *(("/login", "Exact"), ("/logout", "Exact")),
+    ]
+    for each in rule["http"]["paths"]:
+        assert each["backend"]["service"] == {"name": RELEASE, "port": {"name": "http"}}
     tls = {"hosts": ["queues.example.com"], "secretName": "certificate"}
     assert ingress["spec"]["tls"] == [tls]
     assert ingress["spec"]["ingressClassName"] == "nginx"
@@ -277,6 +314,10 @@ def test_a_route_ends_no_stream_and_never_leads_to_the_webhook() -> None:
     service = find(rendered(), "Service")
     [http] = [port for port in service["spec"]["ports"] if port["name"] == "http"]
     assert rule["backendRefs"] == [{"name": RELEASE, "port": http["port"]}]
+    assert [(each["path"]["value"], each["path"]["type"]) for each in rule["matches"]] == [
+        *(("/", "Exact"), ("/api", "PathPrefix"), ("/page", "PathPrefix")),
+        *(("/login", "Exact"), ("/logout", "Exact")),
+    ]
     assert rule["timeouts"] == {"request": "0s", "backendRequest": "0s"}
     assert route["spec"]["parentRefs"] == [{"name": "gateway"}]
     assert route["spec"]["hostnames"] == ["queues.test"]
@@ -322,6 +363,7 @@ AROUND: Final = {
     **dict.fromkeys(("redis.passwordKey", "redis.urlKey"), WITH_REDIS),
     **dict.fromkeys(("redis.username", "redis.prefix", "drainSeconds"), WITH_REDIS),
     "redis.tls.existingSecret": WITH_REDIS,
+    "networkPolicy.redisPorts": (*WITH_REDIS, "--set=networkPolicy.enabled=true"),
     **dict.fromkeys(("redis.tls.caKey", "redis.tls.certKey", "redis.tls.keyKey"), WITH_REDIS_TLS),
     "ingress.enabled": ("--set=ingress.host=queues.example.com",),
     **{path: WITH_INGRESS for path in LEAVES if re.match(r"ingress\.(?!enabled)", path)},
@@ -343,6 +385,7 @@ OTHER: Final = {
     "resources": '{"limits": {"cpu": "2"}}',
     "queues": '{"other": {}}',
     "watchNamespaces": '["team-a"]',
+    "networkPolicy.redisPorts": "[7000]",
     "webhook.timeoutSeconds": "5",
 }
 
@@ -389,6 +432,10 @@ def test_replicas_without_redis_are_refused_with_a_sentence() -> None:
         (
             ("--set=redis.enabled=true", "--set=redis.urlKey=url"),
             "of no Secret: set redis.existingSecret",
+        ),
+        (
+            (*WITH_REDIS_URL, "--set=networkPolicy.enabled=true"),
+            "only the URL in the Secret says: set networkPolicy.redisPorts",
         ),
         (("--set=http.port=9443",), "webhook.port and http.port must differ"),
         (("--namespace=x", "--set=watchNamespaces={a,x}"), "watchNamespaces has x, the operator's"),

@@ -101,6 +101,14 @@ def test_the_snippet_for_argo_cd_is_made_of_these_checks() -> None:
     assert data == {f"resource.customizations.health.{name}": lua for name, lua in files.items()}
 
 
+def test_argo_cd_is_sent_to_the_chart_in_a_registry() -> None:
+    """With ``chart``, a scheme in ``repoURL`` is that of another form of source."""
+    source = yaml.safe_load((GITOPS / "argocd" / "application.yaml").read_text())["spec"]["source"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (source["chart"], source["targetRevision"]) == (chart["name"], chart["version"])
+    assert "://" not in source["repoURL"]
+
+
 def expressions(kind: str) -> Raw:
     manifest = yaml.safe_load((GITOPS / "flux" / "kustomization.yaml").read_text())
     [found] = [each for each in manifest["spec"]["healthCheckExprs"] if each["kind"] == kind]

@@ -111,7 +111,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.enabled is true, but it belongs to no Gateway: set httpRoute.parentRefs." -}}
 {{- end -}}
+{{- if and .Values.networkPolicy.enabled .Values.redis.urlKey (not .Values.networkPolicy.redisPorts) -}}
+{{- fail "networkPolicy.enabled would keep Redis out of reach, whose ports only the URL in the Secret says: set networkPolicy.redisPorts." -}}
+{{- end -}}
 {{- if eq (int .Values.webhook.port) (int .Values.http.port) -}}
 {{- fail "webhook.port and http.port must differ." -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What an address for the page leads to: no metrics, and no health, which ask nobody who they are. */}}
+{{- define "supercheck.paths" -}}
+- {path: /, type: Exact}
+- {path: /api, type: Prefix}
+- {path: /page, type: Prefix}
+- {path: /login, type: Exact}
+- {path: /logout, type: Exact}
 {{- end -}}
