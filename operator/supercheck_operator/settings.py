@@ -21,6 +21,8 @@ _LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _SHOWN: Final = 40
 """Characters of a wrong value that are shown."""
+_OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/"""
 
 
 class SettingsError(Exception):
@@ -95,6 +97,16 @@ class Settings(BaseModel):
     def _a_secret_has_a_namespace(self) -> Settings:
         if self.webhook_secret is not None and not self.pod_namespace:
             raise ValueError("--webhook-secret needs POD_NAMESPACE, the namespace it is in")
+        return self
+
+    @model_validator(mode="after")
+    def _one_of_several_leads(self) -> Settings:
+        several = self.ledger == "redis" and "controller" in self.components
+        if several and not self.local and not self.pod_namespace:
+            raise ValueError(
+                "--ledger redis needs POD_NAMESPACE outside of a cluster: of several processes"
+                " with the controller, the Lease in that namespace says which one launches"
+            )
         return self
 
     def redis_address(self) -> Address:
@@ -201,7 +213,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "retry), JOB_TTL_SECONDS (86400: Jobs, pods and logs are kept so long after the end), "
         "SWEEP_SECONDS (30), DRAIN_SECONDS (0: answer on for so long after SIGTERM), "
         "WEBHOOK_CERTIFICATE_SECONDS (7776000), WEBHOOK_CLIENT_CA_FILE (none), "
-        "WATCH_NAMESPACES (empty: all), POD_NAMESPACE; "
+        "WATCH_NAMESPACES (empty: all), POD_NAMESPACE (the pod's own), POD_NAME; "
         "for Redis: "
         "REDIS_URL, or REDIS_HOST and REDIS_PORT (6379); REDIS_USERNAME, REDIS_PASSWORD or "
         "REDIS_PASSWORD_FILE; REDIS_CA_FILE, REDIS_CERT_FILE, REDIS_KEY_FILE; REDIS_PREFIX"
@@ -222,6 +234,8 @@ def load(flags: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
     for field in ("components", "watch_namespaces"):
         if isinstance(several := said.get(field), str):
             said[field] = [name.strip() for name in several.split(",") if name.strip()]
+    if not said.get("local") and _OWN_NAMESPACE.is_file():
+        said.setdefault("pod_namespace", _OWN_NAMESPACE.read_text().strip())
     if said.setdefault("ledger", _ledger(environment)) != "memory":
         said |= _redis(environment)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.unit.builders import queue
 
+from supercheck_operator import settings
 from supercheck_operator.ledger.address import Address, Kind, Login, Tls
 from supercheck_operator.ledger.capacity import Limits
 from supercheck_operator.settings import Settings, SettingsError, add_flags, load
@@ -167,17 +168,21 @@ def test_one_port_cannot_serve_two() -> None:
 # Redis -------------------------------------------------------------------------------------------
 
 
+def in_a_pod(*argv: str, **environment: str) -> Settings:
+    return load_from(*argv, POD_NAMESPACE="home", **environment)
+
+
 @pytest.mark.parametrize(
     "said",
     [{"REDIS_HOST": "redis"}, {"REDIS_URL": "redis://redis"}, {"REDIS_URL": "sentinel://s/x"}],
 )
 def test_where_redis_is_told_of_it_is_used_unless_memory_is_asked_for(said: dict[str, str]) -> None:
-    assert load_from(**said).ledger == "redis"
-    assert load_from("--ledger", "memory", **said).ledger == "memory"
+    assert in_a_pod(**said).ledger == "redis"
+    assert in_a_pod("--ledger", "memory", **said).ledger == "memory"
 
 
 def test_host_port_and_password_make_an_address(tmp_path: Path) -> None:
-    settings = load_from(
+    settings = in_a_pod(
         REDIS_HOST="r",
         REDIS_PORT="7000",
         REDIS_USERNAME="u",
@@ -188,13 +193,13 @@ def test_host_port_and_password_make_an_address(tmp_path: Path) -> None:
     assert (settings.redis_address(), settings.redis_prefix) == (address, "a:b")
     file = tmp_path / "file"
     file.touch()
-    settings = load_from(REDIS_HOST="r", REDIS_PASSWORD_FILE=str(file), REDIS_CA_FILE=str(file))
+    settings = in_a_pod(REDIS_HOST="r", REDIS_PASSWORD_FILE=str(file), REDIS_CA_FILE=str(file))
     address = Address(Kind.SINGLE, (("r", 6379),), Login(password_file=file), tls=Tls(file))
     assert settings.redis_address() == address
 
 
 def test_a_url_goes_before_a_host_and_may_leave_the_password_to_its_variable() -> None:
-    settings = load_from(REDIS_URL="rediss://u@one", REDIS_HOST="two", REDIS_PASSWORD="p")
+    settings = in_a_pod(REDIS_URL="rediss://u@one", REDIS_HOST="two", REDIS_PASSWORD="p")
     assert settings.redis_address() == Address(
         Kind.SINGLE, (("one", 6379),), Login("u", "p"), tls=Tls()
     )
@@ -203,7 +208,7 @@ def test_a_url_goes_before_a_host_and_may_leave_the_password_to_its_variable() -
 def test_a_port_that_kubernetes_sets_for_a_service_is_not_ours() -> None:
     service = "tcp://10.96.0.7:6379"
     for said in ({"REDIS_HOST": "redis"}, {"REDIS_URL": "redis://redis"}, {}):
-        assert load_from(REDIS_PORT=service, **said).redis_port == 6379
+        assert in_a_pod(REDIS_PORT=service, **said).redis_port == 6379
 
 
 @pytest.mark.parametrize(
@@ -261,8 +266,30 @@ def test_a_redis_ledger_without_redis_is_refused() -> None:
 
 
 def test_settings_that_are_printed_show_no_secret() -> None:
-    settings = load_from(REDIS_URL="redis://u:hidden@r", REDIS_PASSWORD="hidden")
+    settings = in_a_pod(REDIS_URL="redis://u:hidden@r", REDIS_PASSWORD="hidden")
     assert "hidden" not in f"{settings!r} {settings.redis_address()!r} {settings.redis_address()}"
+
+
+def test_of_several_that_would_control_the_lease_says_who_leads() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        load_from("--components", "controller", REDIS_HOST="r")
+    assert str(refusal.value) == (
+        "--ledger redis needs POD_NAMESPACE outside of a cluster: of several processes with the"
+        " controller, the Lease in that namespace says which one launches."
+    )
+    assert load_from("--components", "admission,api", REDIS_HOST="r").ledger == "redis"
+    assert load_from("--local", REDIS_HOST="r").ledger == "redis"
+
+
+def test_in_a_cluster_the_lease_is_in_the_pod_s_own_namespace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "namespace"
+    file.write_text("home\n")
+    monkeypatch.setattr(settings, "_OWN_NAMESPACE", file)
+    assert load_from(REDIS_HOST="r").pod_namespace == "home"
+    assert load_from(POD_NAMESPACE="said").pod_namespace == "said"
+    assert load_from("--local").pod_namespace == ""
 
 
 # What a queue leaves unsaid ----------------------------------------------------------------------
