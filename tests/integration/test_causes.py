@@ -15,6 +15,7 @@ from harness.obstacles import (
     forbid_by_policy,
     forbid_by_quota,
     foreign_job,
+    hanging_webhook,
     lift_policy,
     lift_quota,
 )
@@ -77,6 +78,19 @@ async def test_a_policy_refuses_the_job(space: Space, operator: Operator, narrow
     assert "denied request: no tests before noon" in status["message"]
     await _hindered(space, "next", "PodRejected: ")
     await lift_policy(space, "CREATE")
+    await until(space, "next", "Passed")
+    assert not await jobs_of(space, "e")
+
+
+async def test_a_webhook_for_jobs_hangs(space: Space, narrow: str) -> None:
+    async with hanging_webhook(space):
+        await space.submit(execution("e", queue=narrow, startTimeoutSeconds=4))
+        await space.submit(execution("next", queue=narrow))
+        await _hindered(space, "e", "StartTimeout: The API server answers others")
+        status = await until(space, "e", "Error")
+        assert status["reason"] == "StartTimeout"
+        assert "as where a webhook for Jobs hangs" in status["message"]
+        await _hindered(space, "next", "StartTimeout: ")
     await until(space, "next", "Passed")
     assert not await jobs_of(space, "e")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tests.unit.builders import (
     COMPLETE,
     FAILED,
@@ -73,6 +75,12 @@ def test_the_deletion_was_asked_for_before_the_grace_began() -> None:
     raw["metadata"]["deletionGracePeriodSeconds"] = None
     assert parse_pod(raw).delete_requested == at(25)
     assert pod().delete_requested is None
+
+
+def test_a_grace_of_which_no_date_can_be_made_is_taken_for_a_year() -> None:
+    raw = raw_pod(deletion=0, grace=0)
+    raw["metadata"]["deletionGracePeriodSeconds"] = 10**14
+    assert parse_pod(raw).delete_requested == at(0) - timedelta(days=366)
 
 
 def test_a_pod_without_owner_or_status_is_a_pending_one_of_no_job() -> None:

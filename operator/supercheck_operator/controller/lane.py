@@ -33,7 +33,10 @@ class Lane:
             await mine
             yield
         finally:
-            if not mine.cancelled():
+            if mine.cancelled():
+                with suppress(ValueError):  # it was passed over already
+                    self._waiting.remove(mine)
+            else:
                 self._taken -= 1
             self._go_on()
             if not self._taken and not self._waiting:
@@ -46,10 +49,11 @@ class Lane:
                 await self._idle.wait()
 
     def _go_on(self) -> None:
-        self._waiting = deque(each for each in self._waiting if not each.cancelled())
         while self._waiting and self._taken < self._room:
-            self._waiting.popleft().set_result(None)
-            self._taken += 1
+            first = self._waiting.popleft()
+            if not first.cancelled():
+                first.set_result(None)
+                self._taken += 1
 
     @property
     def _room(self) -> int:

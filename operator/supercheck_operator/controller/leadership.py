@@ -28,7 +28,7 @@ from supercheck_operator.kube import (
     Kube,
     KubeError,
     NotFoundError,
-    UnreachableError,
+    NotSentError,
 )
 from supercheck_operator.resources import Raw
 
@@ -48,7 +48,7 @@ class LeadershipLostError(Exception):
     """This process may launch nothing any more; another may be doing so."""
 
 
-class NotLeadingError(UnreachableError):
+class NotLeadingError(NotSentError):
     """A write that was not sent, since it might land after another leads."""
 
 

@@ -8,7 +8,7 @@ import platform
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -70,6 +70,13 @@ _IN_ORDER: Final = 4
 their claims: those of five slots, as by default. Of more, which all have their slots, ``_ABREAST``
 are asked for at a time, or the last would wait long."""
 _ABREAST: Final = 8
+_IN_A_ROW: Final = 100
+"""Looks and claims, some 10 ms of work; then reviews, watches and the Lease have a turn."""
+_STATUSES: Final = 32
+"""Written at a time. When a long line is drained, they must not keep Jobs from being asked for."""
+_PROOFS: Final = 8
+_EVENTS: Final = 8
+"""As ``_STATUSES``, of LISTs of one run's and of Events."""
 _NEWS_TO_COME: Final = 0.5
 """Seconds that any other status waits: what changes meanwhile goes into the same write, and a test
 that is over by then needs none to say that it runs."""
@@ -119,6 +126,9 @@ class Reconciler:
         self._alarms: dict[str, asyncio.TimerHandle] = {}
         self._freed: defaultdict[str, deque[float]] = defaultdict(deque)
         self._handoffs: dict[str, float] = {}
+        self._writes = asyncio.Semaphore(_STATUSES)
+        self._proofs = asyncio.Semaphore(_PROOFS)
+        self._events = asyncio.Semaphore(_EVENTS)
         self._held = True
 
     # What has been seen --------------------------------------------------------------------------
@@ -142,7 +152,7 @@ class Reconciler:
             if kind is Kind.EXECUTION:
                 self.results.observe(raw, deleted=deleted)
             run = self.world.observe(kind, raw, deleted=deleted)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
             logger.warning("%s %s cannot be read: %r", kind.value, _uid(raw), error)
             return None
         if run is not None:
@@ -223,14 +233,17 @@ class Reconciler:
 
     async def reconcile(self, queue: Queue) -> None:
         dirty, self._dirty[queue.name] = self._dirty[queue.name], set()
-        for uid in dirty:
+        for number, uid in enumerate(dirty, 1):
             run = self.world.get(uid)
             if run is not None:
                 await self._look(queue, run)
+            if number % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
         await self._start(queue)
         self.looks += 1
 
     async def _start(self, queue: Queue) -> None:
+        claimed = 0
         while self._acts and queue.spec is not None:
             limits = self._settings.limits(queue.spec)
             entry = queue.next(limits.running)
@@ -248,6 +261,9 @@ class Reconciler:
             if self._freed[queue.name]:
                 self._handoffs[run.uid] = self._freed[queue.name].popleft()
             await self._look(queue, run)
+            claimed += 1
+            if claimed % _IN_A_ROW == 0:
+                await asyncio.sleep(0)
         if not queue.waiting:
             self._freed[queue.name].clear()
 
@@ -377,8 +393,8 @@ class Reconciler:
         self.touch(run)
 
     @asynccontextmanager
-    async def _turn(self, run: Run, test: str) -> AsyncIterator[None]:
-        async with self._lanes[run.queue].turn():
+    async def _turn(self, run: Run, test: str, tries: int) -> AsyncIterator[None]:
+        async with nullcontext() if tries else self._lanes[run.queue].turn():
             run.asking |= {test}
             try:
                 yield
@@ -450,9 +466,10 @@ class Reconciler:
         began, labels = self._now(), f"{LABEL_EXECUTION_UID}={run.uid}"
         try:
             for kind, resource in ((Kind.JOB, JOBS), (Kind.POD, PODS)):
-                found, version = await self._kube.list(
-                    resource, namespace=run.namespace, labels=labels
-                )
+                async with self._proofs:
+                    found, version = await self._kube.list(
+                        resource, namespace=run.namespace, labels=labels
+                    )
                 for raw in found:
                     self.take(kind, raw)
                 self.world.missing(kind, {_uid(raw) for raw in found}, version, of=run)
@@ -486,19 +503,35 @@ class Reconciler:
             self._alarms[run.uid] = loop.call_later(seconds, self.touch, run)
 
     async def _write(self, queue: Queue, run: Run) -> None:
+        """Write what ``run`` is by now."""
+        await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
+        await self._lanes[queue.name].idle(_YIELDS)
         try:
-            await self._write_status(queue, run)
+            async with self._writes:
+                told = await self._write_status(queue, run)
+            if told is not None:
+                await self._tell(run, *told)
+        except (ConflictError, InvalidError) as error:
+            await self._reread(run, error)
+        except NotFoundError:
+            await asyncio.sleep(_RETRY_DELAY)  # deleted: the watch or the sweep will tell
+        except KubeError as error:
+            logger.log(_level(error), "cannot write the status of %s: %s", run.uid, error)
+            await asyncio.sleep(_RETRY_DELAY)
         finally:
             self.touch(run)  # whatever came of it, the next look decides
 
-    async def _write_status(self, queue: Queue, run: Run) -> None:
-        """Write what ``run`` is by now. The resourceVersion makes sure of what it follows on."""
-        await asyncio.sleep(_LAUNCHES_FIRST if run.final else _NEWS_TO_COME)
-        await self._lanes[queue.name].idle(_YIELDS)
+    async def _write_status(
+        self, queue: Queue, run: Run
+    ) -> tuple[TestExecution, Assessment] | None:
+        """What is to be told beside it; None if it was not written. Raises KubeError.
+
+        The resourceVersion makes sure of what it follows on.
+        """
         assessment = self._assess(queue, run)
         execution = run.execution
         if execution is None or assessment is None or not _may_write(run, assessment):
-            return
+            return None
         now = self._now()
         metadata = execution.metadata
         body = {
@@ -514,22 +547,15 @@ class Reconciler:
             written = await self._kube.patch(
                 EXECUTIONS, metadata.name, body, namespace=metadata.namespace, subresource="status"
             )
-        except (ConflictError, InvalidError) as error:
+        except (ConflictError, InvalidError):
             if run.unanswered is assessment:
                 run.unanswered = before  # if its end is stored now, not by this
-            await self._reread(run, error)
-        except NotFoundError:
-            await asyncio.sleep(_RETRY_DELAY)  # deleted: the watch or the sweep will tell
-        except KubeError as error:
-            logger.log(_level(error), "cannot write the status of %s: %s", metadata.name, error)
-            await asyncio.sleep(_RETRY_DELAY)
-        else:
-            self._written[run.uid] = now
-            known = run.unanswered is None  # the watch was faster
-            run.unanswered = None
-            self.take(Kind.EXECUTION, written)
-            if not (assessment.phase.final and known):
-                await self._tell(run, execution, assessment)
+            raise
+        self._written[run.uid] = now
+        known = run.unanswered is None  # the watch was faster
+        run.unanswered = None
+        self.take(Kind.EXECUTION, written)
+        return None if assessment.phase.final and known else (execution, assessment)
 
     def _tell_unanswered(self, run: Run) -> None:
         """Its end is stored, though nobody answered the write of it."""
@@ -549,7 +575,8 @@ class Reconciler:
             return
         run.events |= {event["metadata"]["name"]}
         try:
-            await self._kube.create(NEW_EVENTS, event)
+            async with self._events:
+                await self._kube.create(NEW_EVENTS, event)
         except AlreadyExistsError:
             return
         except KubeError as error:

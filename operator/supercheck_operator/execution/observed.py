@@ -17,6 +17,8 @@ from supercheck_operator.resources import (
 
 CONTAINER: Final = "test"
 """Name of the container whose exit code is the verdict."""
+_LONGEST_GRACE: Final = 366 * 24 * 3600
+"""Seconds: API servers take any number, of which dates cannot be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +252,8 @@ def _delete_requested(metadata: Raw) -> datetime | None:
     ends = parse_time(metadata.get("deletionTimestamp"))
     if ends is None:
         return None
-    return ends - timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+    grace = min(metadata.get("deletionGracePeriodSeconds") or 0, _LONGEST_GRACE)
+    return ends - timedelta(seconds=grace)
 
 
 def _identity(raw: Raw, job: str) -> Identity:

@@ -1,6 +1,13 @@
 """What stands in the way of Jobs: a quota, a policy, a name that is taken; until it is removed."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+
 from harness.api import Raw, Space
+from harness.install import WEBHOOKS
 from harness.waiting import eventually
 
 _POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
@@ -72,6 +79,56 @@ async def lift_policy(space: Space, operation: str) -> None:
         return (await _would(space, operation))[0] in (200, 201)
 
     await eventually(lifted, "the policy is lifted")
+
+
+@asynccontextmanager
+async def hanging_webhook(space: Space) -> AsyncIterator[None]:
+    """Somebody's, for the Jobs of ``space``: it is there, and says nothing."""
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    webhook = {
+        "name": "silent.example.com",
+        "clientConfig": {"url": f"https://127.0.0.1:{port}/"},
+        "rules": [
+            {
+                "apiGroups": ["batch"],
+                "apiVersions": ["v1"],
+                "operations": ["CREATE"],
+                "resources": ["jobs"],
+            }
+        ],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}},
+        "timeoutSeconds": 30,
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+    }
+    body = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": space.name},
+        "webhooks": [webhook],
+    }
+    await space.api.create(WEBHOOKS, body)
+
+    async def in_force() -> bool:
+        with suppress(aiohttp.ClientError):  # the API server hangs up
+            await space.api.call("POST", f"{space.jobs}?dryRun=All&timeout=1s", foreign_job("p"))
+        return asked.is_set()
+
+    try:
+        await eventually(in_force, "the webhook is asked")
+        yield
+    finally:
+        await space.api.delete(f"{WEBHOOKS}/{space.name}")
+        over.set()
+        server.close()
 
 
 def foreign_job(name: str) -> Raw:
