@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -31,9 +32,11 @@ from supercheck_operator.kube import (
     EXECUTIONS,
     QUEUES,
     AnsweredError,
+    ForbiddenError,
     Kube,
     KubeError,
     NotFoundError,
+    Resource,
     UnreachableError,
 )
 from supercheck_operator.settings import Settings
@@ -105,7 +108,10 @@ async def prepare(
 
 
 def _passes(error: KubeError) -> bool:
-    return isinstance(error, UnreachableError) or (isinstance(error, AnsweredError) and error.busy)
+    """What is wrong with the API server itself, or with a load balancer before it."""
+    if isinstance(error, AnsweredError):
+        return error.busy or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return isinstance(error, UnreachableError)
 
 
 async def _prepare(
@@ -139,15 +145,26 @@ async def _apply_definitions(kube: Kube, settings: Settings) -> None:
 
 
 async def _find_definitions(kube: Kube, settings: Settings) -> None:
-    namespace = next(iter(settings.watch_namespaces), "")
     for resource in (EXECUTIONS, QUEUES):
         try:
-            await kube.probe(resource, namespace)
+            await _probe(kube, resource, settings.watch_namespaces or ("",))
         except NotFoundError as error:
             raise StartError(
                 f"The CustomResourceDefinition {resource.plural}.{resource.group} is not"
                 " installed: run kubectl apply -f crds/, or use --local."
             ) from error
+
+
+async def _probe(kube: Kube, resource: Resource, namespaces: Sequence[str]) -> None:
+    """In the first of ``namespaces`` in which we may: in one that is gone we have no rights."""
+    for number, namespace in enumerate(namespaces, 1):
+        try:
+            await kube.probe(resource, namespace)
+        except ForbiddenError:
+            if number == len(namespaces):
+                raise
+        else:
+            return
 
 
 async def _begin(keeper: Keeper, settings: Settings) -> None:

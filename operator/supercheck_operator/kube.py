@@ -28,11 +28,17 @@ REQUEST_TIMEOUT: Final = 10.0
 """Seconds for any request but a LIST, which may take longer, but not be silent for longer."""
 WRITE_TIMEOUT: Final = 5.0
 """Seconds for whatever only a leader may send: see ``controller.leadership``."""
+_CONNECTIONS: Final = 64
+"""For requests, at a time; what more there are wait for one."""
 _LIST_TIMEOUT: Final = 60.0
+_FIRST_PAGE: Final = 50
+"""Objects in the first part of a list; etcd takes up to 1.5 MiB of each."""
 _PAGE: Final = 500
 _PAGES: Final = 40
 """A long list comes in so many parts, not in parts of ``_PAGE``: to answer one, an API server goes
 through all that follows it. 100,000 in 200 parts took half of its time of a sweep for that."""
+_PAGE_BYTES: Final = 16 * 2**20
+"""Of one part, unless its objects are longer than those of the part before."""
 _SILENCE: Final = 70.0
 """Seconds without a word after which a watch is given up; a bookmark comes every minute."""
 _WATCH_SECONDS: Final = 300
@@ -93,6 +99,10 @@ class UnreachableError(KubeError):
     """No answer, or none that tells whether the request was carried out."""
 
 
+class NotSentError(UnreachableError):
+    """It was kept from being sent by who is told of every write."""
+
+
 class AnsweredError(KubeError):
     """The API server said no; ``retry_after`` are the seconds it asks for before another try."""
 
@@ -108,6 +118,10 @@ class AnsweredError(KubeError):
     def busy(self) -> bool:
         """It has not judged the request at all: for lack of time, of room, of our credentials."""
         return self.status in (401, 408, 429, 503, 504)
+
+
+class ForbiddenError(AnsweredError):
+    """403: no rights, or somebody's policy."""
 
 
 class NotFoundError(AnsweredError):
@@ -179,7 +193,8 @@ def without_credentials(where: client.Configuration) -> client.Configuration:
 
 class Kube:
     """A client. ``on_write`` is told verb and resource of every request that may change something,
-    before it is sent; what it raises keeps the request from being sent.
+    before it is sent; what it raises keeps the request from being sent. ``watches`` are as many as
+    go on at a time: each has a connection for itself.
 
     Every call raises a KubeError when it does not succeed.
     """
@@ -191,8 +206,9 @@ class Kube:
         user_agent: str,
         on_write: Callable[[str, str], None] = lambda _verb, _resource: None,
         write_timeout: float = REQUEST_TIMEOUT,
+        watches: int = 0,
     ) -> None:
-        where.connection_pool_maxsize = 64
+        where.connection_pool_maxsize = _CONNECTIONS + watches
         # Otherwise ~/.netrc is read, by a thread, for every request.
         where.client_session_kwargs = {"trust_env": False}
         self.configuration = where
@@ -229,18 +245,22 @@ class Kube:
 
         https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-get-and-list
         """
-        query = {"limit": str(_PAGE), "labelSelector": labels, "fieldSelector": fields}
+        query = {"limit": str(_FIRST_PAGE), "labelSelector": labels, "fieldSelector": fields}
+        most = _PAGE
         while True:
-            page = await self._request(
+            content = await self._content(
                 "GET", resource.url(namespace), query=query, timeout=_LIST_TIMEOUT
             )
+            page: Raw = orjson.loads(content)
+            size = len(content)
+            del content  # both take memory while the page is looked at
             yield Page(page["items"], int(page["metadata"]["resourceVersion"]))
             token = page["metadata"].get("continue")
             if not token:
                 return
-            remaining = page["metadata"].get("remainingItemCount", 0)
-            most = max(int(query["limit"]), remaining // _PAGES)
-            query |= {"continue": token, "limit": str(most)}
+            most = max(most, page["metadata"].get("remainingItemCount", 0) // _PAGES)
+            fitting = _PAGE_BYTES * len(page["items"]) // size
+            query |= {"continue": token, "limit": str(max(1, min(most, fitting)))}
 
     async def probe(self, resource: Resource, namespace: str = "") -> None:
         """Nothing, where ``resource`` is served; NotFoundError where it is not."""
@@ -377,9 +397,25 @@ class Kube:
         query: Mapping[str, str] | None = None,
         body: Raw | None = None,
         content_type: str = "application/json",
-        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - it is the transport's own
         token: str = "",
     ) -> Raw:
+        content = await self._content(
+            method, url, query=query, body=body, content_type=content_type, token=token
+        )
+        parsed: Raw = orjson.loads(content)
+        return parsed
+
+    async def _content(
+        self,
+        method: str,
+        url: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Raw | None = None,
+        content_type: str = "application/json",
+        timeout: float = REQUEST_TIMEOUT,  # noqa: ASYNC109 - it is the transport's own
+        token: str = "",
+    ) -> bytes:
         headers = await self._headers(method, url, content_type, body)
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -402,13 +438,12 @@ class Kube:
                     ),
                 )
                 self._hear(response.headers, sent_at)
-                content = await response.read()
+                content: bytes = await response.read()
         finally:
             self.writing -= writes
         if response.status >= 400:
             raise _refusal(response.status, content, response.headers)
-        parsed: Raw = orjson.loads(content)
-        return parsed
+        return content
 
     def _hear(self, headers: Mapping[str, str], sent_at: datetime) -> None:
         """A proxy in between may leave the time out, or tell something else."""
@@ -483,6 +518,7 @@ def _answered(status: int, answer: Raw, retry_after: float | None = None) -> Ans
     reason, message = str(answer.get("reason", "")), str(answer.get("message", ""))
     asked = (answer.get("details") or {}).get("retryAfterSeconds")
     kind: type[AnsweredError] = {
+        403: ForbiddenError,
         404: NotFoundError,
         409: AlreadyExistsError if reason == "AlreadyExists" else ConflictError,
         410: ExpiredError,

@@ -36,9 +36,11 @@ from supercheck_operator.controller.leadership import (
 )
 from supercheck_operator.controller.oldest_wait import OldestWait
 from supercheck_operator.controller.reconcile import Reconciler
+from supercheck_operator.controller.world import Kind
 from supercheck_operator.declared_queues import DeclaredQueues
 from supercheck_operator.installation import StartError
 from supercheck_operator.kube import (
+    REQUEST_TIMEOUT,
     WRITE_TIMEOUT,
     ConfigError,
     Kube,
@@ -205,10 +207,18 @@ class Operator:
         self,
         where: client.Configuration,
         on_write: Callable[[str, str], None] = lambda _verb, _resource: None,
-        **rest: float,
+        *,
+        write_timeout: float = REQUEST_TIMEOUT,
+        watches: int = 0,
     ) -> Kube:
         agent = f"supercheck-operator/{__version__}"
-        kube = Kube(where, user_agent=agent, on_write=on_write, **rest)
+        kube = Kube(
+            where,
+            user_agent=agent,
+            on_write=on_write,
+            write_timeout=write_timeout,
+            watches=watches,
+        )
         self._clients.append(kube)
         return kube
 
@@ -330,7 +340,8 @@ class Operator:
                 leadership.check()
             self._count(verb, resource)
 
-        return self._client(where, may_write, write_timeout=WRITE_TIMEOUT)
+        watches = len(Kind) * max(1, len(self._settings.watch_namespaces))
+        return self._client(where, may_write, write_timeout=WRITE_TIMEOUT, watches=watches)
 
     def _count(self, verb: str, resource: str) -> None:
         self._metrics.kube_writes.labels(verb, resource).inc()

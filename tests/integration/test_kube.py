@@ -43,7 +43,7 @@ async def test_a_long_list_comes_in_fewer_and_larger_parts(tmp_path: Path) -> No
         asked.append(limit)
         rest = 60_000 - first - limit
         said = {"remainingItemCount": rest, "continue": str(first + limit)} if rest > 0 else {}
-        items = [{"metadata": {"name": f"q-{first}"}}]
+        items = [{"metadata": {"name": f"q-{n}"}} for n in range(first, first + limit)]
         return web.json_response({"metadata": {"resourceVersion": "7", **said}, "items": items})
 
     async with served(answer, tmp_path) as kubeconfig:
@@ -52,8 +52,30 @@ async def test_a_long_list_comes_in_fewer_and_larger_parts(tmp_path: Path) -> No
             found, version = await kube.list(QUEUES)
         finally:
             await kube.close()
-    assert asked == [500, *[1487] * 41]
-    assert (len(found), version) == (len(asked), 7)
+    assert asked == [50, *[1498] * 41]
+    assert (len(found), version) == (sum(asked), 7)
+
+
+async def test_what_is_long_is_listed_a_few_at_a_time(tmp_path: Path) -> None:
+    """Or a list of executions with long scripts would take more memory than there is."""
+    asked: list[int] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        first, limit = int(request.query.get("continue", 0)), int(request.query["limit"])
+        asked.append(limit)
+        item = {"metadata": {"name": "q"}, "spec": "x" * (1_000_000 if first < 90 else 10_000)}
+        rest = 1000 - first - limit
+        said = {"remainingItemCount": rest, "continue": str(first + limit)} if rest > 0 else {}
+        items = [item] * limit
+        return web.json_response({"metadata": {"resourceVersion": "7", **said}, "items": items})
+
+    async with served(answer, tmp_path) as kubeconfig:
+        kube = Kube(await configuration(kubeconfig, None, in_cluster=False), user_agent="test")
+        try:
+            await kube.list(QUEUES)
+        finally:
+            await kube.close()
+    assert asked == [50, *[16] * 4, *[500] * 2]
 
 
 async def test_a_list_on_a_dead_connection_is_given_up_as_soon_as_any_request(

@@ -108,6 +108,16 @@ async def _make_namespace(space: Space) -> None:
     await space.api.create("/api/v1/namespaces", body)
 
 
+async def _remove_namespace(space: Space) -> None:
+    path = f"/api/v1/namespaces/{space.name}"
+    await space.api.delete(path)
+
+    async def gone() -> bool:
+        return (await space.api.call("GET", path))[0] == 404
+
+    await eventually(gone, f"{space.name} is gone", within=60)
+
+
 def _everywhere(_: Space) -> tuple[list[str], dict[str, str]]:
     return [], {}
 
@@ -162,6 +172,43 @@ async def test_the_roles_grant_all_that_the_operator_does_and_nothing_else(
     needs = used({right for right, _ in requests}, grants)
     assert needs - grants == set(), "asked for, and not granted"
     assert grants - needs == set(), "granted, and never asked for"
+
+
+async def test_of_a_watched_namespace_that_is_deleted_only_its_own_executions_go(
+    cluster: Cluster, definitions: None, home: Space, space: Space, tmp_path: Path
+) -> None:
+    """Our rights in it go with it: what is forbidden there must not stop all others."""
+    gone = Space(home.api, f"gone-{uuid.uuid4().hex[:8]}")
+    await _make_namespace(gone)
+    watched = f"{gone.name},{space.name}"
+    for manifest in rendered(f"--set=watchNamespaces={{{watched}}}", namespace=home.name):
+        if path := PATHS.get(manifest["kind"]):
+            await home.api.create(path.format(manifest["metadata"].get("namespace")), manifest)
+    operator = Operator(
+        await _kubeconfig(cluster, home, tmp_path),
+        tmp_path / "log",
+        local=False,
+        flags=["--webhook-secret", f"{RELEASE}-webhook"],
+        POD_NAMESPACE=home.name,
+        SWEEP_SECONDS="1",
+        RUNNING_CAPACITY="1",
+        WATCH_NAMESPACES=watched,
+    )
+    await install_webhook(home.api, operator.webhook_port)
+    await operator.start()
+    try:
+        await gone.submit(execution("in-the-way", runs_for="never"))
+        await until(gone, "in-the-way", "Running")
+        await space.submit(execution("waits"))
+        await _remove_namespace(gone)
+        await until(space, "waits", "Passed")
+        for name in ("after-a-kill", "again"):  # from its sweeps alone, with no watch from before
+            operator.kill()
+            await operator.start()
+            await space.submit(execution(name))
+            await until(space, name, "Passed")
+    finally:
+        assert await asyncio.to_thread(operator.stop) == 0, operator.log
 
 
 async def _do_everything(home: Space, space: Space, operator: Operator) -> None:

@@ -22,6 +22,8 @@ from supercheck_operator.controller.world import Kind
 from supercheck_operator.kube import JOBS, Kube, configuration
 
 NO_SWEEP = {"SWEEP_SECONDS": "600"}
+MANY = 40
+"""Namespaces; times three, more watches than a client has connections by default."""
 
 
 @dataclass
@@ -146,3 +148,14 @@ def _job(name: str) -> Raw:
         "metadata": {"name": name, "labels": labels},
         "spec": {"suspend": True, "template": {"spec": pod}},
     }
+
+
+async def test_watches_of_many_namespaces_leave_connections_for_requests(
+    new_operator: NewOperator, space: Space
+) -> None:
+    names = [space.name, *(f"of-team-{number}" for number in range(MANY))]
+    operator = new_operator(WATCH_NAMESPACES=",".join(names), **NO_SWEEP)
+    await operator.start()
+    for name in ("first", "second"):
+        await space.submit(execution(name))
+        await until(space, name, "Passed")

@@ -5,6 +5,8 @@ Only an ``on.event`` handler that leaves ``patch`` alone: it writes nothing and 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import chain, repeat
 from typing import Any, Final
 
 import kopf
@@ -44,7 +46,7 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.queueing.worker_limit = _WORKERS
     settings.queueing.idle_timeout = _IDLE
     settings.networking.request_timeout = REQUEST_TIMEOUT
-    settings.networking.error_backoffs = [0.5, 1, 1, 2, 2, 3, 3, 5]
+    settings.networking.error_backoffs = _ForEver()
     settings.watching.connect_timeout = REQUEST_TIMEOUT
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
@@ -67,6 +69,13 @@ async def _connection(where: client.Configuration) -> kopf.ConnectionInfo:
         private_key_path=where.key_file,
         proxy_url=where.proxy,
     )
+
+
+class _ForEver(Iterable[float]):
+    """Seconds between tries: when they come to an end, so does Kopf, and the process with it."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((0.5, 1, 1, 2, 2, 3, 3), repeat(5))
 
 
 class _NoDiffBase(kopf.DiffBaseStorage):

@@ -11,26 +11,31 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Final
 
 from supercheck_operator.clock import utc_now
 from supercheck_operator.controller.reconcile import Reconciler
 from supercheck_operator.controller.watches import SELECTORS, SOURCES
 from supercheck_operator.controller.world import Kind
-from supercheck_operator.execution.observed import Job, parse_job
+from supercheck_operator.execution.observed import parse_job
 from supercheck_operator.execution.retention import Finished, expired, expired_jobs, finished
 from supercheck_operator.kube import (
     EXECUTIONS,
     JOBS,
+    NAMESPACES,
     QUEUES,
     AlreadyExistsError,
+    ForbiddenError,
     Kube,
     KubeError,
     NotFoundError,
+    Page,
     Resource,
+    UnreachableError,
 )
 from supercheck_operator.ledger.contract import Ledger
 from supercheck_operator.reporting.metrics import Metrics
@@ -49,6 +54,9 @@ _STALE_AFTER: Final = 15.0
 """Seconds beyond three sweeps; each of them has some to end in."""
 _FIRST_INTERVAL: Final = 5.0
 """Seconds to the second sweep, which finds what was deleted before the watches began."""
+
+_Old = tuple[Resource, str, str, str]
+"""Resource, name, namespace and UID of what is kept no longer."""
 
 
 class Sweeper:
@@ -76,6 +84,7 @@ class Sweeper:
         self._swept: deque[tuple[float, int]] = deque()
         """When and at which version, since the last one that is older than any news."""
         self._versions: dict[Kind, int] = {}
+        self._queues_version = 0
         self._wanted = asyncio.Event()
         self._begun = self._complete = 0
         self._news = asyncio.Condition()
@@ -95,12 +104,12 @@ class Sweeper:
         return self._versions[kind]
 
     def soon(self) -> None:
-        """Sweep before anything else is done."""
-        self._reconciler.hold()
+        """Sweep without waiting for the time of the next one."""
         self._wanted.set()
 
     async def again(self) -> None:
         """Until a sweep that begins after this is complete; nothing else is done meanwhile."""
+        self._reconciler.hold()
         self.soon()
         begun = self._begun
         async with self._news:
@@ -125,12 +134,14 @@ class Sweeper:
         async with self._turn:
             self._wanted.clear()  # not before: the sweep under way began too early
             self._begun += 1
-            await self._sweep(leads=self._reconciler.leads)
+            old = await self._sweep(leads=self._reconciler.leads)
             self._complete = self._begun
         async with self._news:
             self._news.notify_all()
+        await self._remove(old)
 
-    async def _sweep(self, *, leads: bool) -> None:
+    async def _sweep(self, *, leads: bool) -> Iterator[_Old]:
+        """What is to be removed, as it is kept no longer."""
         if leads:
             await self._ledger.begin()
         await self._compare_queues()
@@ -145,11 +156,8 @@ class Sweeper:
             self._reconciler.release_hold()
         self.last_success = time.monotonic()
         self._clear_graves(self.version(Kind.EXECUTION))
-        if removes:
-            await self._remove_expired(over.values())
-            for job in jobs:
-                await self._remove(JOBS, job.id.name, job.id.namespace, job.id.uid)
         self._led = leads
+        return chain(self._expired(over.values()), jobs) if removes else iter(())
 
     def _clear_graves(self, version: int) -> None:
         self._swept.append((self.last_success, version))
@@ -162,6 +170,7 @@ class Sweeper:
 
     async def _compare_queues(self) -> None:
         listed, version = await self._kube.list(QUEUES)
+        self._queues_version = version
         for raw in listed:
             self._reconciler.observe_queue(raw)
         names = {raw["metadata"]["name"] for raw in listed}
@@ -183,14 +192,15 @@ class Sweeper:
         self._reconciler.results.missing(listed, self.version(Kind.EXECUTION))
         return over
 
-    async def _take_jobs(self, over: Mapping[str, Finished]) -> list[Job]:
+    async def _take_jobs(self, over: Mapping[str, Finished]) -> list[_Old]:
         """Those of ``over`` that are no longer kept."""
         now = self._now()
-        old: list[Job] = []
+        old: list[_Old] = []
 
         def look(raw: Raw) -> None:
             if raw["metadata"].get("labels", {}).get(LABEL_EXECUTION_UID) in over:
-                old.extend(expired_jobs([parse_job(raw)], over, self._job_ttl, now))
+                past = expired_jobs([parse_job(raw)], over, self._job_ttl, now)
+                old.extend((JOBS, j.id.name, j.id.namespace, j.id.uid) for j in past)
 
         await self._take(Kind.JOB, look)
         return old
@@ -200,10 +210,7 @@ class Sweeper:
         listed: set[str] = set()
         versions: list[int] = []
         for namespace in self._namespaces:
-            version = 0
-            async for page in self._kube.pages(
-                SOURCES[kind], namespace=namespace, labels=SELECTORS[kind]
-            ):
+            async for page in self._pages(kind, namespace):
                 version = page.version
                 for raw in page.items:
                     listed.add(raw["metadata"]["uid"])
@@ -216,6 +223,25 @@ class Sweeper:
             logger.warning("a %s of %s went unseen", kind.value, run.uid)
             self._reconciler.touch(run)
         return listed
+
+    async def _pages(self, kind: Kind, namespace: str) -> AsyncIterator[Page]:
+        """As listed; nothing of a namespace that is gone: our rights in it have gone with it."""
+        try:
+            async for page in self._kube.pages(
+                SOURCES[kind], namespace=namespace, labels=SELECTORS[kind]
+            ):
+                yield page
+        except ForbiddenError:
+            if not namespace or not await self._is_gone(namespace):
+                raise
+            yield Page([], self._queues_version)
+
+    async def _is_gone(self, namespace: str) -> bool:
+        try:
+            await self._kube.get(NAMESPACES, namespace)
+        except NotFoundError:
+            return True
+        return False
 
     async def _take_late(self, over: Mapping[str, Finished]) -> None:
         """Of finished executions only those matter of which something still lives."""
@@ -248,15 +274,22 @@ class Sweeper:
         except KubeError as error:
             logger.warning("queue %s cannot be created: %s", DEFAULT_QUEUE, error)
 
-    async def _remove_expired(self, over: Iterable[Finished]) -> None:
+    def _expired(self, over: Iterable[Finished]) -> Iterator[_Old]:
         history = {
             queue.name: queue.spec.history for queue in self._reconciler.queues if queue.spec
         }
         for execution in expired(over, history, self._now()):
-            await self._remove(EXECUTIONS, execution.name, execution.namespace, execution.uid)
+            yield EXECUTIONS, execution.name, execution.namespace, execution.uid
 
-    async def _remove(self, resource: Resource, name: str, namespace: str, uid: str) -> None:
-        try:
-            await self._kube.delete(resource, name, namespace, uid=uid)
-        except KubeError as error:
-            logger.warning("%s %s cannot be removed: %s", resource.plural, name, error)
+    async def _remove(self, old: Iterable[_Old]) -> None:
+        """One after the other, until a sweep is due: that one finds the rest."""
+        due = self.last_success + self._interval
+        for resource, name, namespace, uid in old:
+            if self._wanted.is_set() or time.monotonic() > due:
+                return
+            try:
+                await self._kube.delete(resource, name, namespace, uid=uid)
+            except UnreachableError:
+                return
+            except KubeError as error:
+                logger.warning("%s %s cannot be removed: %s", resource.plural, name, error)

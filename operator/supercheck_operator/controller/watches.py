@@ -18,6 +18,7 @@ from supercheck_operator.kube import (
     PODS,
     AnsweredError,
     ExpiredError,
+    ForbiddenError,
     Kube,
     KubeError,
 )
@@ -75,6 +76,8 @@ async def follow(
             interrupted()
             await again()
             version = str(since())
+        except ForbiddenError as error:  # an answer as good as any: nothing is lost by it
+            logger.warning("no %s are told: %s", kind.value, error)
         except KubeError as error:
             refused = isinstance(error, AnsweredError) and not error.busy
             level = logging.WARNING if refused else logging.DEBUG

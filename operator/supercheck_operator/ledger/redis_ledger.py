@@ -138,8 +138,9 @@ class RedisLedger:
         Everything asked may be asked again: a UID gets one place, and a call that comes late, when
         we have given it up, does nothing.
         """
+        given_up = time.monotonic() + TIMEOUT
         try:
-            answer = await _within(TIMEOUT, self._answer(what, arguments))
+            answer = await _within(TIMEOUT, self._answer(given_up, what, arguments))
         except Exception as error:
             # Not only RedisError and OSError: redis-py may stumble, with an AttributeError, while
             # the nodes of a cluster change. Whatever it is, nothing is known.
@@ -156,15 +157,17 @@ class RedisLedger:
                 raise LedgerUnavailableError(f"{self._name} answers too late")
         return answer
 
-    async def _answer(self, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
+    async def _answer(
+        self, given_up: float, what: str, arguments: tuple[str | int, ...]
+    ) -> list[Any]:
         async with self._turns:
-            answer = await self._run(what, arguments)
+            answer = await self._run(given_up, what, arguments)
             # We knew nothing of its clock, or something wrong; now we do.
-            return await self._run(what, arguments) if answer[0] == "late" else answer
+            return await self._run(given_up, what, arguments) if answer[0] == "late" else answer
 
-    async def _run(self, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
+    async def _run(self, given_up: float, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
         # The first time there is no telling what its clock shows: the answer tells.
-        until = 0 if self._ahead is None else _ms(time.monotonic() + self._ahead + TIMEOUT)
+        until = 0 if self._ahead is None else _ms(given_up + self._ahead)
         now = "" if self._now is None else _ms(self._now())
         sent = (1, self._key, what, until, now, *arguments)
         client = cast("Any", self._client)  # annotated for both kinds of client at once
