@@ -72,7 +72,7 @@ demo: install ## Real test containers, five at a time, watched live in the termi
 	$(BIN)/python e2e/demo/demo.py
 
 .PHONY: bench
-bench: install ## How long a slot stays empty, beside an ideal loop: a minute; all of it: docs/benchmarks.md
+bench: install ## How long a slot stays empty, beside an ideal loop; all benchmarks, and what each takes: docs/benchmarks.md
 	$(BIN)/python -m benchmarks.handoff --capacities 5 --durations 0 --contenders ideal operator
 
 .PHONY: image
