@@ -17,7 +17,7 @@ from tests.chaos.stage import Cluster, Stage, stage
 
 
 @pytest.mark.parametrize(
-    ("replicas", "redis", "seconds"), [(1, False, 20), (3, True, 50)], ids=["memory", "redis"]
+    ("replicas", "redis", "seconds"), [(1, False, 20), (3, True, 600)], ids=["memory", "redis"]
 )
 async def test_never_one_too_many_never_one_lost(
     cluster: Cluster,
