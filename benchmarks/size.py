@@ -5,7 +5,10 @@ queues; all have finished and are kept. Hand-offs are always those of one queue,
 end at once, five at a time, with no sweep among them; how long a sweep keeps everything waiting is
 told beside them.
 
-    .venv/bin/python -m benchmarks.size [--sizes 100 1000 10000 100000] [--to-the-end] [--into FILE]
+    .venv/bin/python -m benchmarks.size [--sizes 100 1000 10000 100000] [--into FILE]
+    .venv/bin/python -m benchmarks.size --to-the-end 100000 [--into FILE]
+
+The second lets so many wait, and run to their end, and counts what has become of them.
 
 Times depend on the machine; etcd does not wait for its disk there.
 """
@@ -17,8 +20,9 @@ import asyncio
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -41,6 +45,7 @@ SLOTS: Final = 5
 MANY_SLOTS: Final = 50
 """To run everything to its end."""
 PLACES: Final = 100_000
+NOT_PASSED: Final = ("Failed", "Error", "Cancelled")
 SPARE: Final = 20
 """Executions for what starts beside the hand-offs."""
 PATIENCE: Final = 1800.0
@@ -62,13 +67,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Asked:
-    """``to_the_end``: run everything that waits to its end, after everything else."""
-
     handoffs: int
     requests: int
     sweeps: int
     sweep_seconds: float
-    to_the_end: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,6 @@ class Result:
     row: dict[str, str | int | float | None]
     stored: dict[str, int]
     """Bytes of one object of each kind in etcd, and in a LIST."""
-    end: dict[str, int | float] | None
 
 
 class Case:
@@ -221,20 +222,8 @@ class Case:
             told |= {kind: in_etcd, f"{kind}, JSON": len(json.dumps(item, separators=(",", ":")))}
         return told
 
-    async def to_the_end(self, asked: Asked) -> dict[str, int | float]:
-        """What becomes of everything that waits, and whether all is right afterwards.
-
-        Jobs go a minute after their end, or there would be more of them than etcd has room for.
-        """
-        operator = self.operator(asked, job_ttl_seconds=60)
-        operator.launch()
-        try:
-            return await self._to_the_end(operator)
-        finally:
-            operator.kill()
-
-    async def _to_the_end(self, operator: Operator) -> dict[str, int | float]:
-        already = len(self.jobs.of)
+    async def to_the_end(self, operator: Operator) -> dict[str, int | float]:
+        """What becomes of everything that waits, and whether all is right afterwards."""
         await change_queue(self.space, MEASURED, stopPolicy="None", runningCapacity=MANY_SLOTS)
         began = time.monotonic()
 
@@ -250,15 +239,16 @@ class Case:
         await eventually(told, "the queue is empty", within=PATIENCE)
         seconds = time.monotonic() - began
         running, _, queued, _ = await operator.stats(MEASURED)
+        phases = await self._last_phases()
         _, metrics = await operator.get("/metrics")
-        phases = await many.phases(self.space)
         return {
             "executions": self.size,
             "seconds": seconds,
-            "executions/s": (self.size - already) / seconds,
-            "CPU ms each": 1000 * cpu_seconds(operator.pid) / (self.size - already),
+            "executions/s": self.size / seconds,
+            "CPU ms each": 1000 * cpu_seconds(operator.pid) / self.size,
             "peak MiB": peak_mib(operator.pid),
             "Passed": phases["Passed"],
+            "Failed, Error or Cancelled": sum(phases[each] for each in NOT_PASSED),
             "lost": self.size - phases["Passed"],
             "Jobs made twice": sum(count > 1 for count in self.jobs.of.values()),
             "running": running,
@@ -267,6 +257,19 @@ class Case:
             "ledger corrections": _sum(metrics, "supercheck_ledger_corrections_total{"),
             "database MiB": await database_mib(self.space.api),
         }
+
+    async def _last_phases(self) -> Counter[str]:
+        """A slot is free when its pod has ended, a moment before the end is written."""
+        found: Counter[str] = Counter()
+
+        async def all_final() -> bool:
+            nonlocal found
+            found = await many.phases(self.space)
+            return not found["Queued"] and not found["Running"]
+
+        with suppress(AssertionError):  # then it is told how many there are
+            await eventually(all_final, "every end is written", within=60)
+        return found
 
 
 @asynccontextmanager
@@ -327,7 +330,26 @@ async def measure(shape: Shape, size: int, asked: Asked) -> Result:
         finally:
             if operator.running:
                 operator.kill()
-        return Result(row, stored, await one.to_the_end(asked) if asked.to_the_end else None)
+        return Result(row, stored)
+
+
+async def run_to_the_end(size: int, asked: Asked) -> dict[str, int | float]:
+    async with case(Shape("queued"), size) as one:
+        # Jobs go a minute after their end, or there would be more than etcd has room for.
+        operator = one.operator(asked, job_ttl_seconds=60)
+        await operator.start()
+        try:
+            await one.make_queues(operator)
+            await one.fill(size, first=size)
+            operator.kill()
+            await operator.start()
+            end = await one.to_the_end(operator)
+            if not right(end):
+                sys.stderr.write(operator.log[-10_000:])
+            return end
+        finally:
+            if operator.running:
+                operator.kill()
 
 
 async def answers(operator: Operator, count: int) -> dict[str, float]:
@@ -381,10 +403,14 @@ def main() -> None:
     add("--requests", type=int, default=50, help="of each kind, within a minute")
     add("--sweeps", type=int, default=2)
     add("--sweep-seconds", type=float, default=30, help="SWEEP_SECONDS of the operator")
-    add("--to-the-end", action="store_true", help="run the largest single line to its end")
+    add("--to-the-end", type=int, metavar="COUNT", help="instead: run so many to their end")
     add("--into", type=Path)
     told = parser.parse_args()
     asked = Asked(told.handoffs, told.requests, told.sweeps, told.sweep_seconds)
+    if told.to_the_end:
+        end = asyncio.run(run_to_the_end(told.to_the_end, asked))
+        report.publish("size to the end", [end], told.into)
+        sys.exit(None if right(end) else "Not all is right at the end.")
     shapes = [Shape("queued", queues) for queues in told.queues if "queued" in told.shapes]
     shapes += [Shape("finished")] * ("finished" in told.shapes)
     results: list[Result] = []
@@ -392,23 +418,16 @@ def main() -> None:
         for shape in shapes:
             for size in told.sizes:
                 print(f"{shape.name}: {size} in {shape.queues} queues", file=sys.stderr)
-                last = told.to_the_end and shape == Shape("queued") and size == max(told.sizes)
-                this = Asked(**vars(asked) | {"to_the_end": last})
-                results.append(asyncio.run(measure(shape, size, this)))
+                results.append(asyncio.run(measure(shape, size, asked)))
     finally:  # a run of hours is not lost for its last step
         if results:
             publish(results, told.into)
-    if any(result.end and not right(result.end) for result in results):
-        sys.exit("Not all is right at the end.")
 
 
 def publish(results: list[Result], into: Path | None) -> None:
     stored = {what: size for result in results for what, size in result.stored.items()}
-    ends = [result.end for result in results if result.end]
     print(f"## bytes of one object, in etcd and in a LIST\n\n{report.table([stored])}\n")
-    if ends:
-        print(f"## to the end\n\n{report.table(ends)}\n")
-    report.publish("size", [result.row for result in results], into, stored=stored, to_the_end=ends)
+    report.publish("size", [result.row for result in results], into, stored=stored)
 
 
 if __name__ == "__main__":

@@ -28,14 +28,17 @@ def draw(tmp_path: Path) -> None:
 def test_size(tmp_path: Path) -> None:
     told = figures(
         tmp_path, "size", "--sizes", "20", "--queues", "1", "3", "--handoffs", "10",
-        "--requests", "3", "--sweeps", "1", "--sweep-seconds", "1", "--to-the-end",
+        "--requests", "3", "--sweeps", "1", "--sweep-seconds", "1",
     )  # fmt: skip
     shapes = [(row["shape"], row["queues"], row["executions"]) for row in told["rows"]]
     assert shapes == [("queued", 1, 20), ("queued", 3, 20), ("finished", 1, 20)]
     assert all(row["first Job s"] > 0 and row["executions/s"] > 0 for row in told["rows"])
-    [end] = told["to_the_end"]
-    assert end["Passed"] == 20
     draw(tmp_path)
+
+
+def test_size_to_the_end(tmp_path: Path) -> None:
+    [end] = figures(tmp_path, "size", "--to-the-end", "60", "--sweep-seconds", "1")["rows"]
+    assert (end["Passed"], end["lost"], end["Jobs made twice"]) == (60, 0, 0)
 
 
 def test_handoff(tmp_path: Path) -> None:
