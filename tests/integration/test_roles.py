@@ -12,7 +12,7 @@ from harness.api import Space, execution
 from harness.events import follow
 from harness.process import Operator
 from harness.redis_server import RedisServer
-from harness.steps import until, until_stats
+from harness.steps import QUEUES, change_queue, make_queue, until, until_stats
 from harness.waiting import eventually
 from kindless import components
 
@@ -48,15 +48,23 @@ async def test_of_94_at_once_55_are_admitted_and_all_of_them_run(
     for each in ("controller", "admission,api"):
         operator = new_operator(flags=["--components", each], REDIS_URL=redis_server.url, **SWEEPS)
         await operator.start()
-    await until_stats(operator, "default", (0, 5, 0, 50))
+    queue = await make_queue(space, f"burst-{space.name}")
+
+    async def known() -> bool:
+        return (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
+
+    await eventually(known, "the queue is known where it is admitted")
     answers = await asyncio.gather(
-        *(space.try_submit(execution(f"e-{n}", runs_for="0.5s")) for n in range(94))
+        *(space.try_submit(execution(f"e-{n}", queue=queue, runs_for="never")) for n in range(94))
     )
     admitted = [n for n, (status, _) in enumerate(answers) if status == 201]
     assert Counter(status for status, _ in answers) == {201: 55, 429: 39}
+    await until_stats(operator, queue, (5, 5, 50, 50))
+    await change_queue(space, queue, runningCapacity=55)
     for n in admitted:
-        await until(space, f"e-{n}", "Passed", within=60)
-    await until_stats(operator, "default", (0, 5, 0, 50))
+        await until(space, f"e-{n}", "Running", within=60)
+    await until_stats(operator, queue, (55, 55, 0, 50))
+    await space.api.delete(f"{QUEUES}/{queue}")
 
 
 async def test_both_show_the_same_at_rest_and_in_their_streams(
