@@ -13,6 +13,11 @@ from supercheck_operator.ledger.capacity import Limits
 from supercheck_operator.settings import Settings, SettingsError, add_flags, load
 
 
+@pytest.fixture(autouse=True)
+def outside_of_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "_OWN_NAMESPACE", tmp_path / "none")
+
+
 def load_from(*argv: str, **environment: str) -> Settings:
     parser = argparse.ArgumentParser()
     add_flags(parser)
