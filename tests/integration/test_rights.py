@@ -103,6 +103,15 @@ async def home(api: Api) -> AsyncIterator[Space]:
     await api.delete(f"{WEBHOOKS}/{RELEASE}")
 
 
+async def _install(home: Space, *values: str) -> list[Raw]:
+    """What the chart has of accounts, roles and Secrets; all of its manifests."""
+    manifests = rendered(*values, namespace=home.name)
+    for manifest in manifests:
+        if path := PATHS.get(manifest["kind"]):
+            await home.api.create(path.format(manifest["metadata"].get("namespace")), manifest)
+    return manifests
+
+
 async def _make_namespace(space: Space) -> None:
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": space.name}}
     await space.api.create("/api/v1/namespaces", body)
@@ -111,11 +120,7 @@ async def _make_namespace(space: Space) -> None:
 async def _remove_namespace(space: Space) -> None:
     path = f"/api/v1/namespaces/{space.name}"
     await space.api.delete(path)
-
-    async def gone() -> bool:
-        return (await space.api.call("GET", path))[0] == 404
-
-    await eventually(gone, f"{space.name} is gone", within=60)
+    await _gone(space.api, path, within=60)
 
 
 def _everywhere(_: Space) -> tuple[list[str], dict[str, str]]:
@@ -142,10 +147,7 @@ async def test_the_roles_grant_all_that_the_operator_does_and_nothing_else(
         "{apiVersion: supercheck.io/v1alpha1, kind: ExecutionQueue, metadata: {name: declared}}"
     )
     values = [*values, "--set=queues.declared.runningCapacity=3"]
-    manifests = rendered(*values, namespace=home.name)
-    for manifest in manifests:
-        if path := PATHS.get(manifest["kind"]):
-            await api.create(path.format(manifest["metadata"].get("namespace")), manifest)
+    manifests = await _install(home, *values)
     operator = Operator(
         await _kubeconfig(cluster, home, tmp_path),
         tmp_path / "log",
@@ -181,9 +183,7 @@ async def test_of_a_watched_namespace_that_is_deleted_only_its_own_executions_go
     gone = Space(home.api, f"gone-{uuid.uuid4().hex[:8]}")
     await _make_namespace(gone)
     watched = f"{gone.name},{space.name}"
-    for manifest in rendered(f"--set=watchNamespaces={{{watched}}}", namespace=home.name):
-        if path := PATHS.get(manifest["kind"]):
-            await home.api.create(path.format(manifest["metadata"].get("namespace")), manifest)
+    await _install(home, f"--set=watchNamespaces={{{watched}}}")
     operator = Operator(
         await _kubeconfig(cluster, home, tmp_path),
         tmp_path / "log",
@@ -223,7 +223,7 @@ async def _do_everything(home: Space, space: Space, operator: Operator) -> None:
     assert status == 403
     scripted = [named("t")[0] | {"script": "true"}]
     await space.submit(execution("scripted", tests=scripted, ttlSecondsAfterFinished=0))
-    await _gone(space, "scripted")
+    await _gone(space.api, f"{space.executions}/scripted", within=30)
     await space.submit(execution("cancelled", runs_for="never"))
     await until(space, "cancelled", "Running")
     await space.change("cancelled", {"cancel": True})
@@ -249,11 +249,11 @@ async def _see_figures(home: Space, operator: Operator) -> None:
         assert response.status == 200, await response.text()
 
 
-async def _gone(space: Space, name: str) -> None:
+async def _gone(api: Api, path: str, *, within: float) -> None:
     async def gone() -> bool:
-        return (await space.api.call("GET", f"{space.executions}/{name}"))[0] == 404
+        return (await api.call("GET", path))[0] == 404
 
-    await eventually(gone, f"{name} is removed")
+    await eventually(gone, f"{path} is gone", within=within)
 
 
 async def _meet_a_job_of_somebody_else(space: Space) -> None:

@@ -45,16 +45,12 @@ async def lift_quota(space: Space) -> None:
 async def forbid_by_policy(space: Space, operation: str, message: str) -> None:
     """No Job may be created, or deleted, in ``space``: ``operation`` is CREATE or DELETE."""
     kind = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": space.name}}
-    rule = {
-        "apiGroups": ["batch"],
-        "apiVersions": ["v1"],
-        "operations": [operation],
-        "resources": ["jobs"],
-    }
-    here = {"matchLabels": {"kubernetes.io/metadata.name": space.name}}
     policy = {
         "failurePolicy": "Fail",
-        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": here},
+        "matchConstraints": {
+            "resourceRules": [_on_jobs(operation)],
+            "namespaceSelector": _only(space),
+        },
         "validations": [{"expression": "false", "message": message}],
     }
     if operation == "DELETE":
@@ -96,15 +92,8 @@ async def hanging_webhook(space: Space) -> AsyncIterator[None]:
     webhook = {
         "name": "silent.example.com",
         "clientConfig": {"url": f"https://127.0.0.1:{port}/"},
-        "rules": [
-            {
-                "apiGroups": ["batch"],
-                "apiVersions": ["v1"],
-                "operations": ["CREATE"],
-                "resources": ["jobs"],
-            }
-        ],
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": space.name}},
+        "rules": [_on_jobs("CREATE")],
+        "namespaceSelector": _only(space),
         "timeoutSeconds": 30,
         "sideEffects": "None",
         "admissionReviewVersions": ["v1"],
@@ -140,6 +129,19 @@ def foreign_job(name: str) -> Raw:
         "metadata": {"name": name},
         "spec": {"suspend": True, "template": {"spec": pod}},
     }
+
+
+def _on_jobs(operation: str) -> Raw:
+    return {
+        "apiGroups": ["batch"],
+        "apiVersions": ["v1"],
+        "operations": [operation],
+        "resources": ["jobs"],
+    }
+
+
+def _only(space: Space) -> Raw:
+    return {"matchLabels": {"kubernetes.io/metadata.name": space.name}}
 
 
 async def _would(space: Space, operation: str) -> tuple[int, Raw]:
