@@ -19,7 +19,7 @@ from harness.browser import chromium
 from harness.cli import Cli
 from harness.fuzzing import fuzz
 from harness.process import Operator
-from harness.steps import QUEUES, make_queue, named, until
+from harness.steps import QUEUES, make_queue, named, until, until_known
 from harness.surfaces import Course, Figures, Surfaces
 from harness.waiting import eventually
 
@@ -286,11 +286,7 @@ async def test_under_load_every_surface_tells_the_same_within_a_second(
     had ended.
     """
     queue = await make_queue(space, "loaded", runningCapacity=3, queuedCapacity=400)
-
-    async def known() -> bool:
-        return (await lasting_operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
-
-    await eventually(known, "the queue is known")
+    await until_known(lasting_operator, queue)
     async with chromium() as browser:
         page = await browser.new_page()
         await page.goto(lasting_operator.url)

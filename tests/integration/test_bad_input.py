@@ -9,8 +9,16 @@ import pytest_asyncio
 
 from harness.api import GROUP, Raw, Space, execution
 from harness.process import Operator
-from harness.steps import QUEUES, change_queue, jobs_of, make_queue, named, until, until_stats
-from harness.waiting import eventually
+from harness.steps import (
+    QUEUES,
+    change_queue,
+    jobs_of,
+    make_queue,
+    named,
+    until,
+    until_known,
+    until_stats,
+)
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -315,11 +323,7 @@ async def test_null_is_the_same_as_nothing_said(operator: Operator, space: Space
         space, "nulls", runningCapacity=None, queuedCapacity=None, perNamespace=None,
         namespaceSelector=None, history={"passed": None, "failed": None},
     )  # fmt: skip
-
-    async def known() -> bool:
-        return (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
-
-    await eventually(known, "the operator has seen the queue")
+    await until_known(operator, queue)
     assert await operator.stats(queue) == (0, 5, 0, 50)
     await space.api.delete(f"{QUEUES}/{queue}")
 

@@ -12,7 +12,7 @@ from harness.api import Space, execution
 from harness.events import follow
 from harness.process import Operator
 from harness.redis_server import RedisServer
-from harness.steps import QUEUES, change_queue, make_queue, until, until_stats
+from harness.steps import QUEUES, change_queue, make_queue, until, until_known, until_stats
 from harness.waiting import eventually
 from kindless import components
 
@@ -49,11 +49,7 @@ async def test_of_94_at_once_55_are_admitted_and_all_of_them_run(
         operator = new_operator(flags=["--components", each], REDIS_URL=redis_server.url, **SWEEPS)
         await operator.start()
     queue = await make_queue(space, f"burst-{space.name}")
-
-    async def known() -> bool:
-        return (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
-
-    await eventually(known, "the queue is known where it is admitted")
+    await until_known(operator, queue)
     answers = await asyncio.gather(
         *(space.try_submit(execution(f"e-{n}", queue=queue, runs_for="never")) for n in range(94))
     )

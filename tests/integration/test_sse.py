@@ -13,7 +13,7 @@ import pytest
 from harness.api import Space, execution
 from harness.events import EventSource, follow
 from harness.process import Operator
-from harness.steps import QUEUES, make_queue, until_stats
+from harness.steps import QUEUES, make_queue, until_known, until_stats
 from harness.waiting import eventually
 
 IDLE = 1000
@@ -200,11 +200,7 @@ async def test_figures_follow_what_else_changes_them(
 async def _new_queue(operator: Operator, space: Space, name: str, **spec: object) -> str:
     """One that the operator knows."""
     queue = await make_queue(space, name, **spec)
-
-    async def known() -> bool:
-        return (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
-
-    await eventually(known, f"queue {queue} is known")
+    await until_known(operator, queue)
     return queue
 
 

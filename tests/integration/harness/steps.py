@@ -63,6 +63,15 @@ async def until_status(
     return await eventually(there, what, within=within)
 
 
+async def until_known(operator: Operator, queue: str) -> None:
+    """``operator`` has seen the queue, which somebody has just made."""
+
+    async def known() -> bool:
+        return (await operator.get(f"/api/queue-stats?queue={queue}"))[0] == 200
+
+    await eventually(known, f"queue {queue} is known")
+
+
 async def until_stats(
     operator: Operator, queue: str, expected: tuple[int, int, int, int], *, within: float = 30
 ) -> None:
