@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import bisect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from tests.chaos.faults import Injected
 from tests.chaos.load import Load
 from tests.chaos.rules import Execution, Judge
+
+_STORY: Final = 40
+"""Lines of a story."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Report:
                 f"submissions: {answers}",
                 f"ended by themselves: {list(self.ends)}",
                 f"violations: {len(judge.violations)}",
-                *judge.violations[:20],
+                *map(str, judge.violations[:20]),
                 f"{'fault':<30}{'times':>6}{'to the next judgement':>26}{'next launch':>20}",
                 f"{'':<36}{'median, most (s)':>26}{'median, most (s)':>20}",
                 *self._recoveries(),
@@ -48,13 +52,33 @@ class Report:
     def timeline(self) -> str:
         """What happened when, by the second; to be read when something went wrong."""
         judge = self.judge
-        moments = [
-            *((at, "admitted") for at in judge.admissions),
-            *((at, "launched") for at in judge.launches),
-            *((at, "a pod ended") for at in judge.pod_ends),
+        return self._told(
+            [
+                *((at, "admitted") for at in judge.admissions),
+                *((at, "launched") for at in judge.launches),
+                *((at, "a pod ended") for at in judge.pod_ends),
+                *self._story(),
+            ]
+        )
+
+    def story(self) -> str:
+        """The last that led to the first violation; short, as the end of a log is what is read."""
+        first = self.judge.violations[0]
+        told = sorted(moment for moment in self._story() if moment[0] <= first.at)
+        return f"{first}\n{self._told(told[-_STORY:])}"
+
+    def _story(self) -> list[tuple[float, str]]:
+        """Moments of those that a violation is about, and of all that they may come from."""
+        judge = self.judge
+        return [
             *((fault.began, f"{fault.kind} {{") for fault in self.faults),
             *((fault.ended, f"}} {fault.kind}") for fault in self.faults),
-            *self.leaders,
+            *((at, f"{holder} leads") for at, holder in self.leaders),
+            *(
+                (at, f"{queue}: {spec['runningCapacity']} may run, {spec['queuedCapacity']} wait")
+                for queue, specs in judge.limits.items()
+                for at, spec in specs
+            ),
             *(
                 (at, f"{x.name} {what}")
                 for x in judge.executions.values()
@@ -62,10 +86,12 @@ class Report:
                 for at, what in x.story
             ),
         ]
+
+    def _told(self, moments: Iterable[tuple[float, str]]) -> str:
         return "".join(f"{at - self.began:8.2f} {what}\n" for at, what in sorted(moments))
 
     def _broken(self, execution: Execution) -> bool:
-        named = any(execution.name in told for told in self.judge.violations)
+        named = any(execution.name in str(told) for told in self.judge.violations)
         return named or execution in self.judge.suspects
 
     def _recoveries(self) -> list[str]:

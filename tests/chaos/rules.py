@@ -3,7 +3,8 @@
 Nothing here knows the operator: executions, queues, Jobs and pods are read as the contract names
 their fields. All is judged so that nobody's lag matters: what the operator has freed, it has freed
 after the write that freed it, so at each write it counts at least what is counted here. Only
-changes of a limit are learned late, so a limit counts as long as it may still be believed.
+changes of a limit are learned late, so a limit counts as long as it may still be believed; and who
+has a slot keeps it when a limit is lowered, for all of its tests.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ class Execution:
     """By UID, those that exist."""
     made: Counter[str] = field(default_factory=Counter)
     """Jobs ever made, by test."""
+    began: float = 0.0
+    """When the first of them was: it has its slot since then, or since its next attempt."""
     pods: dict[str, Pod] = field(default_factory=dict)
     """By UID, all there ever were."""
     result: dict[str, str] = field(default_factory=dict)
@@ -115,12 +118,24 @@ class Execution:
         return len(self.result) < len(self.raw["spec"]["tests"])
 
 
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What must not have been: by which write, read when (monotonic)."""
+
+    revision: int
+    at: float
+    what: str
+
+    def __str__(self) -> str:
+        return f"at {self.revision}: {self.what}"
+
+
 class Judge:
     """Is shown every change, in order; ``violations`` says what must not have been."""
 
     def __init__(self) -> None:
         self.executions: dict[str, Execution] = {}
-        self.violations: list[str] = []
+        self.violations: list[Violation] = []
         self.suspects: list[Execution] = []
         """Those of which there was one too many."""
         self.admissions: list[float] = []
@@ -133,7 +148,8 @@ class Judge:
         """Executions by their final phase."""
         self.most_live: Counter[str] = Counter()
         """By queue, the most that lived at once."""
-        self._limits: defaultdict[str, list[tuple[float, Raw]]] = defaultdict(list)
+        self.limits: defaultdict[str, list[tuple[float, Raw]]] = defaultdict(list)
+        """Of each queue all that there ever were, and from when."""
 
     def see(self, change: Change) -> None:
         match change.kind:
@@ -159,22 +175,22 @@ class Judge:
         return waiting + living
 
     def _fails(self, change: Change, what: str) -> None:
-        self.violations.append(f"at {change.revision}: {what}")
+        self.violations.append(Violation(change.revision, change.at, what))
 
     # Queues --------------------------------------------------------------------------------------
 
     def _queue(self, change: Change) -> None:
         if change.after is not None:
             name = change.after["metadata"]["name"]
-            self._limits[name].append((change.at, change.after["spec"]))
+            self.limits[name].append((change.at, change.after["spec"]))
 
-    def _in_force(self, queue: str, now: float) -> list[Raw]:
-        """Every spec of ``queue`` that somebody may go by."""
-        specs = self._limits[queue]
+    def _in_force(self, queue: str, since: float) -> list[Raw]:
+        """Every spec of ``queue`` that somebody may have gone by ``since`` then."""
+        specs = self.limits[queue]
         return [
             spec
-            for (_, spec), (until, _) in zip(specs, [*specs[1:], (now, {})], strict=True)
-            if until >= now - BELIEVED
+            for (_, spec), (until, _) in zip(specs, [*specs[1:], (since, {})], strict=True)
+            if until >= since - BELIEVED
         ]
 
     def _has_room(self, change: Change, queue: str, *, admitted: bool) -> None:
@@ -182,7 +198,9 @@ class Judge:
         everyone = [x for x in self.executions.values() if x.queue == queue]
         live = [x.namespace for x in everyone if x.live_tests()]
         counted = [x.namespace for x in everyone if x.counts] if admitted else live
-        specs = self._in_force(queue, change.at)
+        # Between two starts those with a slot only become fewer: all had room if the last had it.
+        last = max((x.began for x in everyone if x.live_tests()), default=change.at)
+        specs = self._in_force(queue, change.at if admitted else last)
         if not admitted:
             self.most_live[queue] = max(self.most_live[queue], len(live))
         parked = [x.namespace for x in everyone if x.counts and x.raw["spec"].get("suspend")]
@@ -276,6 +294,8 @@ class Judge:
             self._fails(change, f"{what} gets a Job while another, or a pod of it, lives")
         if execution.exists and execution.phase in FINAL:
             self._fails(change, f"{what} gets a Job after its end")
+        if not execution.made:
+            execution.began = change.at
         execution.made[test] += 1
         limit = (execution.raw["spec"].get("retry") or {}).get("limit", 0)
         if execution.made[test] > 1 + limit:

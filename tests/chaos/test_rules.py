@@ -65,7 +65,7 @@ class World:
 
     @property
     def told(self) -> str:
-        return " | ".join(self.judge.violations)
+        return " | ".join(map(str, self.judge.violations))
 
 
 def test_a_life_as_it_should_be_is_no_violation() -> None:
@@ -156,6 +156,26 @@ def test_a_lowered_limit_is_in_force_when_everybody_must_know_it() -> None:
     world.pod("a-t0-1", "Succeeded")
     world.runs("c", "Running")
     assert "2 live in q, room is 1" in world.told
+
+
+def test_who_has_a_slot_keeps_it_for_all_tests_when_the_limit_is_lowered() -> None:
+    world = World()
+    world.limit(runningCapacity=2, queuedCapacity=5)
+    world.execution("a", tests=3)
+    world.execution("b")
+    world.runs("a", "Succeeded")
+    world.runs("b", "Running")
+    world.limit(runningCapacity=1, queuedCapacity=5)
+    world.now += _MINUTES
+    world.runs("a", "Running", "t1")
+    assert world.told == ""
+    world.execution("c")
+    world.pod("b-t0-1", "Succeeded")
+    world.pod("a-t1-1", "Succeeded")
+    world.runs("c", "Running")  # "a" is between two of its tests: nobody can say whether it ends
+    assert world.told == ""
+    world.runs("a", "Running", "t2")
+    assert world.told == "at 17: 2 live in q, room is 1"
 
 
 def test_beside_more_that_run_than_a_lowered_limit_as_many_wait_as_ever() -> None:
