@@ -14,7 +14,7 @@ from supercheck_operator.ledger.address import Address, Kind
 from supercheck_operator.ledger.contract import Ledger
 from supercheck_operator.ledger.memory import MemoryLedger
 from supercheck_operator.ledger.redis_client import connect
-from supercheck_operator.ledger.redis_ledger import RedisLedger
+from supercheck_operator.ledger.redis_ledger import REBUILT, RedisLedger
 
 Backend = Callable[[Callable[[], float]], AbstractAsyncContextManager[Ledger]]
 """From a monotonic clock to an empty, closed ledger of its own."""
@@ -45,8 +45,9 @@ def _server() -> RedisServer:
 
 @asynccontextmanager
 async def redis(monotonic: Callable[[], float]) -> AsyncIterator[Ledger]:
-    client = connect(Address(Kind.SINGLE, ((HOST, _server().port),)))
-    ledger = RedisLedger(client, prefix=uuid4().hex, now=monotonic)
+    address = Address(Kind.SINGLE, ((HOST, _server().port),))
+    patient = connect(address, answered=REBUILT)
+    ledger = RedisLedger(connect(address), patient, prefix=uuid4().hex, now=monotonic)
     yield ledger
     await ledger.close()
 

@@ -31,7 +31,7 @@ from supercheck_operator.ledger.contract import (
     State,
 )
 from supercheck_operator.ledger.redis_client import connect
-from supercheck_operator.ledger.redis_ledger import RedisLedger
+from supercheck_operator.ledger.redis_ledger import REBUILT, TIMEOUT, RedisLedger
 
 LIMITS: Final = Limits(running=5, queued=50)
 BOUND: Final = 4.0
@@ -52,7 +52,8 @@ def server() -> Iterator[RedisServer]:
 
 @asynccontextmanager
 async def ledger_at(address: Address, *, kept: float = 60) -> AsyncIterator[RedisLedger]:
-    ledger = RedisLedger(connect(address), str(address), kept=kept)
+    patient = connect(address, answered=REBUILT)
+    ledger = RedisLedger(connect(address), patient, str(address), kept=kept)
     try:
         yield ledger
     finally:
@@ -228,6 +229,16 @@ async def test_a_ledger_that_nobody_keeps_closes_by_itself(server: RedisServer) 
             await ledger.keep()
         await rebuild(ledger)
         assert await ledger.occupancy("default") == Occupancy(running=1, waiting=2, parked=1)
+
+
+async def test_a_rebuild_of_very_many_may_take_longer_than_any_other_call(
+    server: RedisServer,
+) -> None:
+    async with ledger_at(at(server)) as ledger:
+        await ledger.begin()
+        server.command("CLIENT", "PAUSE", round(2000 * TIMEOUT), "ALL")
+        await ledger.reconcile(FOUND)
+        assert await ledger.occupancy("default") == COUNTED
 
 
 # Redis does not answer ---------------------------------------------------------------------------

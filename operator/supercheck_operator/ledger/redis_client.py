@@ -19,8 +19,10 @@ Client = Redis | RedisCluster
 
 CONNECTIONS: Final = 8
 """To one server, at once; each costs a handshake, and Redis does one thing at a time anyway."""
-_ANSWER: Final = 1.0
-"""Seconds for a connection, and for an answer."""
+_CONNECTED: Final = 1.0
+"""Seconds for a connection."""
+ANSWERED: Final = 1.0
+"""Seconds for an answer; what has none by then is asked anew, on another connection."""
 _RETRIES: Final = 3
 _SHOWN: Final = 200
 """Characters of an error that are shown."""
@@ -45,15 +47,18 @@ class _PasswordFile(CredentialProvider):
         return self.get_credentials()  # a small file in memory
 
 
-def connect(address: Address) -> Client:
-    """A client that connects when it is used. Every call it retries must bear it."""
-    common = {**_options(address.login), **_tls(address.tls)}
+def connect(address: Address, answered: float = ANSWERED) -> Client:
+    """A client that connects when it is used, and waits so many seconds for an answer.
+
+    Every call it retries must bear it.
+    """
+    common = {**_options(address.login, answered), **_tls(address.tls)}
     match address.kind:
         case Kind.SINGLE:
             [(host, port)] = address.hosts
             return Redis(host=host, port=port, db=address.database, **common)
         case Kind.SENTINEL:
-            asked = {**_options(address.sentinel_login), **_tls(address.tls)}
+            asked = {**_options(address.sentinel_login, ANSWERED), **_tls(address.tls)}
             make: Any = Sentinel  # has no annotations
             sentinel = make(list(address.hosts), sentinel_kwargs=asked, **common)
             return cast("Redis", sentinel.master_for(address.service, db=address.database))
@@ -75,12 +80,12 @@ async def close(client: Client) -> None:
         await pool.sentinel_manager.aclose()
 
 
-def _options(login: Login) -> dict[str, Any]:
+def _options(login: Login, answered: float) -> dict[str, Any]:
     options: dict[str, Any] = {
         "decode_responses": True,
         "protocol": 2,
-        "socket_timeout": _ANSWER,
-        "socket_connect_timeout": _ANSWER,
+        "socket_timeout": answered,
+        "socket_connect_timeout": _CONNECTED,
         "max_connections": 2 * CONNECTIONS,
         "retry": Retry(_BACKOFF, _RETRIES),
     }

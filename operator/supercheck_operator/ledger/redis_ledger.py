@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final, TypeVar, cast
@@ -32,6 +33,8 @@ from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, close, 
 
 TIMEOUT: Final = 2.0
 """Seconds for everything that one call needs: a connection, retries, the answer."""
+REBUILT: Final = 8.0
+"""The same for a rebuild: of 100,000, Redis has about a second to do."""
 KEPT: Final = 60.0
 """Seconds for which it stays open without a sign of its controller: longer than a failover takes,
 shorter than it takes to forget that one of two primaries goes on by itself."""
@@ -44,15 +47,25 @@ _SCRIPT: Final = files(__package__).joinpath("ledger.lua").read_text()
 _SHA: Final = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How something is asked for, and within how many seconds it is answered."""
+
+    client: Client
+    within: float
+
+
 class RedisLedger:
     """``name`` says in errors where it is; ``now``, if given, dates reservations (seconds).
 
-    ``on_error`` is called when Redis has not answered, or with an error.
+    ``rebuilding`` is a client that waits as long for an answer as a rebuild may take. ``on_error``
+    is called when Redis has not answered, or with an error.
     """
 
     def __init__(
         self,
         client: Client,
+        rebuilding: Client,
         name: str = "Redis",
         *,
         prefix: str = "supercheck",
@@ -60,7 +73,8 @@ class RedisLedger:
         on_error: Callable[[], object] = lambda: None,
         now: Callable[[], float] | None = None,
     ) -> None:
-        self._client = client
+        self._usual = _Way(client, TIMEOUT)
+        self._patient = _Way(rebuilding, REBUILT)
         self._name = name
         self._key = f"{prefix}:ledger:v1"
         self._kept = _ms(kept)
@@ -73,7 +87,8 @@ class RedisLedger:
         self._mark = ""
 
     async def close(self) -> None:
-        await close(self._client)
+        await close(self._usual.client)
+        await close(self._patient.client)
 
     async def reserve(self, wanted: Reservation, limits: Limits, *, dry_run: bool) -> Answer:
         word, whole, part = await self._ask(
@@ -123,7 +138,13 @@ class RedisLedger:
     async def reconcile(self, found: Mapping[str, Holder]) -> Counter[str]:
         flat = [said for uid, holder in found.items() for said in (uid, _entry(holder))]
         _, was_open, *counts = await self._ask(
-            "reconcile", self._writer, self._mark, self._kept, _ms(CREATE_TIMEOUT), *flat
+            "reconcile",
+            self._writer,
+            self._mark,
+            self._kept,
+            _ms(CREATE_TIMEOUT),
+            *flat,
+            way=self._patient,
         )
         if not was_open:
             return Counter()  # a first filling corrects nothing
@@ -132,21 +153,22 @@ class RedisLedger:
 
     # One call ------------------------------------------------------------------------------------
 
-    async def _ask(self, what: str, *arguments: str | int) -> list[Any]:
+    async def _ask(self, what: str, *arguments: str | int, way: _Way | None = None) -> list[Any]:
         """The answer after its time: a word and what belongs to it.
 
         Everything asked may be asked again: a UID gets one place, and a call that comes late, when
         we have given it up, does nothing.
         """
-        given_up = time.monotonic() + TIMEOUT
+        way = way or self._usual
+        given_up = time.monotonic() + way.within
         try:
-            answer = await _within(TIMEOUT, self._answer(given_up, what, arguments))
+            answer = await _within(way.within, self._answer(way.client, given_up, what, arguments))
         except Exception as error:
             # Not only RedisError and OSError: redis-py may stumble, with an AttributeError, while
             # the nodes of a cluster change. Whatever it is, nothing is known.
             self._on_error()
             if isinstance(error, ReadOnlyError):
-                await self._reconnect()
+                await _reconnect(way.client)
             raise LedgerUnavailableError(f"{self._name} {why(error)}") from error
         match answer[0]:
             case "closed":
@@ -158,33 +180,38 @@ class RedisLedger:
         return answer
 
     async def _answer(
-        self, given_up: float, what: str, arguments: tuple[str | int, ...]
+        self, client: Client, given_up: float, what: str, arguments: tuple[str | int, ...]
     ) -> list[Any]:
         async with self._turns:
-            answer = await self._run(given_up, what, arguments)
+            answer = await self._run(client, given_up, what, arguments)
+            if answer[0] != "late":
+                return answer
             # We knew nothing of its clock, or something wrong; now we do.
-            return await self._run(given_up, what, arguments) if answer[0] == "late" else answer
+            return await self._run(client, given_up, what, arguments)
 
-    async def _run(self, given_up: float, what: str, arguments: tuple[str | int, ...]) -> list[Any]:
+    async def _run(
+        self, client: Client, given_up: float, what: str, arguments: tuple[str | int, ...]
+    ) -> list[Any]:
         # The first time there is no telling what its clock shows: the answer tells.
         until = 0 if self._ahead is None else _ms(given_up + self._ahead)
         now = "" if self._now is None else _ms(self._now())
         sent = (1, self._key, what, until, now, *arguments)
-        client = cast("Any", self._client)  # annotated for both kinds of client at once
+        redis = cast("Any", client)  # annotated for both kinds of client at once
         clock: int
         answer: list[Any]
         try:
-            clock, *answer = await client.evalsha(_SHA, *sent)
+            clock, *answer = await redis.evalsha(_SHA, *sent)
         except NoScriptError:
-            clock, *answer = await client.eval(_SCRIPT, *sent)
+            clock, *answer = await redis.eval(_SCRIPT, *sent)
         self._ahead = clock / 1000 - time.monotonic()
         return answer
 
-    async def _reconnect(self) -> None:
-        """It was the primary: ask anew who is, under the same name."""
-        pool = getattr(self._client, "connection_pool", None)
-        if pool is not None:
-            await pool.disconnect()
+
+async def _reconnect(client: Client) -> None:
+    """It was the primary: ask anew who is, under the same name."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        await pool.disconnect()
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
