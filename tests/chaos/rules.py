@@ -334,7 +334,7 @@ def _tell(execution: Execution, change: Change) -> None:
     said += ["cancelled"] * bool(change.raw.get("spec", {}).get("cancel"))
     said += ["being deleted"] * ("deletionTimestamp" in metadata)
     said += ["gone"] * (change.after is None)
-    execution.story.append((change.at, f"{change.revision} {' '.join(said)}"))
+    execution.story.append((change.at, f"{change.revision} {' '.join(filter(None, said))}"))
 
 
 def _room(spec: Raw, running: int, suspended: int, *, admitted: bool) -> int:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from tests.chaos.etcd import Change
+from tests.chaos.faults import Injected
+from tests.chaos.load import Load
+from tests.chaos.report import Report
 from tests.chaos.rules import BELIEVED, Judge
+
+if TYPE_CHECKING:
+    from harness.api import Api
 
 Raw = dict[str, Any]
 _MINUTES = 2 * BELIEVED
@@ -303,3 +310,27 @@ def test_an_attempt_or_a_phase_that_goes_back() -> None:
     world.execution("a", "Running", status={"attempts": 2})
     world.execution("a", "Running", status={"attempts": 1})
     assert "n/a has fewer attempts than before" in world.told
+
+
+def test_the_story_of_a_violation_is_what_it_came_from() -> None:
+    world = World()
+    world.execution("a")
+    world.execution("b")
+    world.runs("a", "Running")
+    world.now = 2.0
+    world.runs("b", "Running")
+    faults = [Injected("etcd frozen", 1.0, 4.0)]
+    load = Load(cast("Api", None), Random(0))
+    report = Report("", 0.0, faults, [(0.5, "replica-0")], load, world.judge, [])
+    assert report.story().splitlines() == [
+        "at 6: 2 live in q, room is 1",
+        "    0.00 n/a 2 testexecutions a Queued",
+        "    0.00 n/a 4 jobs a-t0-1",
+        "    0.00 n/a 5 pods a-t0-1 Running",
+        "    0.00 n/b 3 testexecutions b Queued",
+        "    0.00 q: 1 may run, 1 wait",
+        "    0.50 replica-0 leads",
+        "    1.00 etcd frozen {",
+        "    2.00 n/b 6 jobs b-t0-1",
+        "    2.00 n/b 7 pods b-t0-1 Running",
+    ]
