@@ -133,6 +133,8 @@ class Run:
             return True
         if self.execution.status.phase is Phase.RUNNING or self.claimed == self.attempt:
             return True
+        if not self.jobs and not self.pods:
+            return False  # as all that waits, which each sweep asks
         seen = [*(job.id for job in self.jobs.values()), *(pod.id for pod in self.pods.values())]
         return any(each.attempt >= self.attempt for each in seen)
 
@@ -149,7 +151,7 @@ class Run:
         if self.unproven or self.launching:
             return True
         if not self.jobs and not self.pods:
-            return False  # as all that waits, which each sweep asks
+            return False  # as above
         return (
             any(alive(self.jobs.get(test), pod) for test, pod in self.pods.items())
             or any(alive(job, None) for test, job in self.jobs.items() if test not in self.pods)

@@ -114,9 +114,11 @@ class MemoryLedger:
             corrections["holder" if unseen is None else "reservation"] += 1
             self._drop(uid)
         for uid, holder in found.items():
-            if self._holders.get(uid) != holder:
+            known = self._holders.get(uid) == holder
+            if not known:
                 corrections["missing"] += 1
-            self._put(holder)
+            if not known or uid in self._reserved:
+                self._put(holder)
         if not self._open:
             self._open = True
             corrections.clear()  # a first filling corrects nothing
