@@ -124,6 +124,7 @@ async def _kept_back(data: bytes, reader: asyncio.StreamReader, flows: asyncio.E
             await asyncio.wait({flowing, more}, return_when=asyncio.FIRST_COMPLETED)
             if not more.done():
                 more.cancel()
+                await asyncio.wait({more})  # before somebody else reads
                 return data
             data += (came := more.result())
             if flowing.done():

@@ -75,7 +75,7 @@ class Report:
             *((fault.ended, f"}} {fault.kind}") for fault in self.faults),
             *((at, f"{holder} leads") for at, holder in self.leaders),
             *(
-                (at, f"{queue}: {spec['runningCapacity']} may run, {spec['queuedCapacity']} wait")
+                (at, f"{queue}: {spec}")
                 for queue, specs in judge.limits.items()
                 for at, spec in specs
             ),

@@ -37,6 +37,7 @@ async def test_what_was_kept_back_comes_when_it_flows_again() -> None:
     async with _stalled() as (proxy, writer, heard):
         await asyncio.sleep(0.2)  # it is at the proxy, and stays there
         proxy.flow()
+        await asyncio.sleep(0.2)
         writer.write(b" for me")
         writer.write_eof()
         assert await heard.get() == b"create a Job for me"

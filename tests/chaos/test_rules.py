@@ -328,7 +328,7 @@ def test_the_story_of_a_violation_is_what_it_came_from() -> None:
         "    0.00 n/a 4 jobs a-t0-1",
         "    0.00 n/a 5 pods a-t0-1 Running",
         "    0.00 n/b 3 testexecutions b Queued",
-        "    0.00 q: 1 may run, 1 wait",
+        "    0.00 q: {'runningCapacity': 1, 'queuedCapacity': 1}",
         "    0.50 replica-0 leads",
         "    1.00 etcd frozen {",
         "    2.00 n/b 6 jobs b-t0-1",
