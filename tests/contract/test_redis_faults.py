@@ -385,6 +385,28 @@ async def test_a_primary_behind_the_same_name_is_found_when_the_old_one_is_a_rep
                 assert other.command("EXISTS", KEY) == 1
 
 
+async def test_a_rebuild_does_not_wait_for_a_primary_that_has_gone_without_a_word(
+    server: RedisServer,
+) -> None:
+    with RedisServer() as other:
+        await _is_rebuilt_on(other, instead_of=server)
+
+
+async def _is_rebuilt_on(
+    other: RedisServer, *, instead_of: RedisServer, tls: Tls | None = None
+) -> None:
+    async with (
+        Relay(instead_of.port) as relay,
+        ledger_at(Address(Kind.SINGLE, ((HOST, relay.port),), tls=tls)) as ledger,
+    ):
+        await rebuild(ledger)
+        instead_of.stop()
+        relay.leads_to(other.port)
+        await rebuild(ledger)
+        assert await ledger.occupancy("default") == COUNTED
+        instead_of.go_on()
+
+
 # Redis does not know us --------------------------------------------------------------------------
 
 
@@ -653,6 +675,11 @@ async def test_over_tls_the_server_must_be_who_it_says(files: Path) -> None:
             assert "certificate is not valid for 'localhost'" in await refused(ledger)
         async with ledger_at(Address(Kind.SINGLE, hosts)) as ledger:
             assert "cannot be reached" in await refused(ledger)
+
+
+async def test_over_tls_a_primary_that_has_gone_is_not_waited_for_either(files: Path) -> None:
+    with _over_tls(files, "ca.crt", "no") as server, _over_tls(files, "ca.crt", "no") as other:
+        await _is_rebuilt_on(other, instead_of=server, tls=Tls(files / "ca.crt"))
 
 
 async def test_over_tls_we_can_say_who_we_are(files: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from redis import exceptions
@@ -78,6 +79,15 @@ async def close(client: Client) -> None:
     pool = getattr(client, "connection_pool", None)
     if isinstance(pool, SentinelConnectionPool):
         await pool.sentinel_manager.aclose()
+
+
+async def reconnect(client: Client) -> None:
+    """Ask anew who is there under its name; a cluster asks by itself."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is not None:
+        # A goodbye over TLS waits for an answer, and fails without one: it is closed all the same.
+        with suppress(exceptions.TimeoutError):
+            await pool.disconnect()
 
 
 def _options(login: Login, answered: float) -> dict[str, Any]:

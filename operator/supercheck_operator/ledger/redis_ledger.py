@@ -29,7 +29,7 @@ from supercheck_operator.ledger.contract import (
     LedgerUnavailableError,
     Reservation,
 )
-from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, close, why
+from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, close, reconnect, why
 
 TIMEOUT: Final = 2.0
 """Seconds for everything that one call needs: a connection, retries, the answer."""
@@ -132,6 +132,7 @@ class RedisLedger:
         await self._ask("keep", self._writer, self._kept)
 
     async def begin(self) -> None:
+        await reconnect(self._patient.client)  # or it might wait long for somebody who is gone
         self._mark = uuid4().hex
         await self._ask("begin", self._writer, self._mark)
 
@@ -167,8 +168,8 @@ class RedisLedger:
             # Not only RedisError and OSError: redis-py may stumble, with an AttributeError, while
             # the nodes of a cluster change. Whatever it is, nothing is known.
             self._on_error()
-            if isinstance(error, ReadOnlyError):
-                await _reconnect(way.client)
+            if isinstance(error, ReadOnlyError):  # it was the primary
+                await reconnect(way.client)
             raise LedgerUnavailableError(f"{self._name} {why(error)}") from error
         match answer[0]:
             case "closed":
@@ -205,13 +206,6 @@ class RedisLedger:
             clock, *answer = await redis.eval(_SCRIPT, *sent)
         self._ahead = clock / 1000 - time.monotonic()
         return answer
-
-
-async def _reconnect(client: Client) -> None:
-    """It was the primary: ask anew who is, under the same name."""
-    pool = getattr(client, "connection_pool", None)
-    if pool is not None:
-        await pool.disconnect()
 
 
 async def _within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
