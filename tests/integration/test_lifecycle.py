@@ -15,9 +15,11 @@ from harness.steps import (
     NOBODY,
     SILENT,
     being_deleted,
+    deleted,
     job_of,
     job_path,
     jobs_of,
+    late_pod,
     let_go,
     make_queue,
     named,
@@ -54,33 +56,6 @@ async def narrow(space: Space) -> str:
 
 def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
-
-
-async def _deleted(space: Space, path: str) -> None:
-    async def gone() -> bool:
-        return (await space.api.call("GET", path))[0] == 404
-
-    await eventually(gone, f"{path} is gone")
-
-
-def _late_pod(job: Raw) -> Raw:
-    """As the Job controller makes it, but for the service account; on a node that does nothing."""
-    template, metadata = job["spec"]["template"], job["metadata"]
-    spec = {key: said for key, said in template["spec"].items() if "ervice" not in key}
-    owner = {
-        "apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"],
-        "controller": True, "blockOwnerDeletion": True,
-    }  # fmt: skip
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{metadata['name']}-late",
-            "labels": template["metadata"]["labels"],
-            "ownerReferences": [owner],
-        },
-        "spec": spec | SILENT,
-    }
 
 
 # Verdicts ----------------------------------------------------------------------------------------
@@ -279,8 +254,8 @@ async def test_finished_ones_are_deleted_when_they_say_so(space: Space) -> None:
     await space.submit(execution("at-once", ttlSecondsAfterFinished=0))
     await space.submit(execution("kept"))
     await until(space, "kept", "Passed")
-    await _deleted(space, f"{space.executions}/brief")
-    await _deleted(space, f"{space.executions}/at-once")
+    await deleted(space, f"{space.executions}/brief")
+    await deleted(space, f"{space.executions}/at-once")
     assert await space.phases() == {"kept": "Passed"}
 
 
@@ -321,8 +296,8 @@ async def test_a_pod_that_comes_after_its_job_has_gone_is_waited_for(
     job = await job_of(space, "e")
     await space.submit(execution("next", queue=narrow, runs_for="never"))
     await space.change("e", {"cancel": True})
-    await _deleted(space, job_path(space, job))
-    await space.api.create(space.pods, _late_pod(job))
+    await deleted(space, job_path(space, job))
+    await space.api.create(space.pods, late_pod(job))
     pod = await silent_pod_of(space, "e")
     await being_deleted(space, pod)
     for _ in range(20):  # longer than it is waited for
@@ -444,7 +419,7 @@ async def test_a_verdict_stays_whatever_happens_after_it(space: Space) -> None:
     assert (await space.change("e", {"cancel": True}))[0] == 200
     await space.api.delete(path_of(space, pod))
     await space.api.delete(f"{job_path(space, job)}?propagationPolicy=Background")
-    await _deleted(space, path_of(space, pod))
+    await deleted(space, path_of(space, pod))
     await asyncio.sleep(2)  # two sweeps
     assert _without_generation(await space.status("e")) == _without_generation(status)
 

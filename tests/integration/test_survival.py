@@ -10,12 +10,16 @@ from harness.late_create import late_create
 from harness.observer import UID, Observer
 from harness.process import Operator
 from harness.steps import (
+    NOBODY,
     NOWHERE,
     SILENT,
     being_deleted,
+    deleted,
     end,
     job_of,
+    job_path,
     jobs_of,
+    late_pod,
     let_go,
     pods_of,
     running,
@@ -167,6 +171,29 @@ async def test_a_second_pod_of_a_job_has_its_slot_when_the_api_server_was_away(
         await observer.caught_up()
         assert observer.most_live == 1
         assert observer.live_at_once[first["metadata"]["labels"][UID]] == 1
+
+
+async def test_a_pod_may_come_long_after_its_job_has_gone_if_answers_were_lost_before(
+    new_operator: NewOperator, space: Space
+) -> None:
+    """A Job controller asks for it again, until it hears that the Job has gone."""
+    operator = new_operator(RUNNING_CAPACITY="1")
+    await operator.start()
+    await space.submit(execution("e", pod=NOBODY))
+    job = await job_of(space, "e")
+    await space.submit(execution("next", pod=NOWHERE))
+    operator.kill()
+    await operator.start()
+    await space.change("e", {"cancel": True})
+    await deleted(space, job_path(space, job))
+    await asyncio.sleep(8)  # longer than it is waited for at other times
+    await space.api.create(space.pods, late_pod(job))
+    pod = await silent_pod_of(space, "e")
+    await being_deleted(space, pod)
+    assert await operator.stats() == (1, 1, 1, 50), operator.log
+    assert not await jobs_of(space, "next")
+    await let_go(space, pod)
+    await job_of(space, "next")
 
 
 async def test_order_of_creation_survives_a_restart(

@@ -44,6 +44,8 @@ class Cluster:
         """The Job controller hears of nothing; what it does by then, it does by what it knew."""
         self._coming: dict[str, Raw] = {}
         """Jobs, by UID, whose pod is being made: it comes whatever becomes of them meanwhile."""
+        self._not_made: set[str] = set()
+        """Jobs, by UID, whose pod was asked for in vain: it is asked for again."""
         api.listeners.append(self._changed)
         api.admit_job = self._admit
         api.delete = self.delete
@@ -100,9 +102,11 @@ class Cluster:
     def lose_answers(self, seconds: float) -> None:
         """The Job controller does not hear of the pods that it has just asked for.
 
-        After so many seconds it asks for them again, and some time later it sees what there is.
+        After so many seconds it asks for them again, and some time later it sees what there is;
+        by then it has also asked again for what was not made, whatever became of the Job.
         """
         self._blind_until = self.api.loop.time() + 1.5 * (seconds + 1.0)
+        self._not_made |= self._coming.keys()
         for uid, at in self._made.items():
             if at > self.api.loop.time() - 1.0:
                 self._later(seconds + 1.0, self._make_again, uid)
@@ -156,6 +160,10 @@ class Cluster:
             self._later(0.8 if slow else 0.1, self._make_pod, job_uid)
 
     def _make_pod(self, job_uid: str) -> None:
+        if job_uid in self._not_made:
+            self._not_made.discard(job_uid)
+            self._later(self._blind_until - self.api.loop.time(), self._make_pod, job_uid)
+            return
         self._made[job_uid] = self.api.loop.time()
         self._create_pod(self._coming.pop(job_uid))
 

@@ -436,8 +436,10 @@ class Simulation:
             return True  # times are compared that have nothing to do with each other
         if self.away and any(fate in _LEAVES_NOTHING for fate in plan.tests):
             return True
-        if self.jumped and raw["status"].get("reason") in _TIMEOUTS:
-            return True  # what is stamped in the moment a clock is set may be timed by either
+        if (self.jumped or self.away) and raw["status"].get("reason") in _TIMEOUTS:
+            # What is stamped in the moment a clock is set may be timed by either; and a pod that
+            # is asked for again may come too late.
+            return True
         fields = dict(plan.spec)
         return bool(fields.keys() & {"queueTimeoutSeconds", "suspend", "timeoutSeconds"})
 

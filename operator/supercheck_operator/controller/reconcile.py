@@ -7,7 +7,7 @@ import logging
 import platform
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from supercheck_operator.controller.world import Kind, Run, World
 from supercheck_operator.execution.assess import Assessment, assess
 from supercheck_operator.execution.evidence import Defaults
 from supercheck_operator.execution.launch import Abandoned, Launched, Launcher
-from supercheck_operator.execution.observed import Pod
+from supercheck_operator.execution.observed import Job, Pod
 from supercheck_operator.execution.verdict import Delay, Verdict
 from supercheck_operator.kube import (
     EXECUTIONS,
@@ -60,6 +60,9 @@ _YIELDS: Final = 0.5
 meanwhile costs the API server the time that slots stand empty."""
 _LATE_POD: Final = 5.0
 """Seconds for which a Job that went without a pod may still get one: docs/adr/0017-late-pods.md."""
+_LATER_POD: Final = 60.0
+"""The same, if it was there when answers may have been lost: for so long its controller may not
+hear that it has gone, and ask for its pod again."""
 _REPORTER: Final = platform.node()
 """In a cluster, the name of the operator's pod."""
 _PATIENCE: Final = 3.0
@@ -277,8 +280,8 @@ class Reconciler:
             self.touch(run)
         if not self._acts:
             return
-        if run.unproven or (assessment is not None and assessment.doubtful):
-            self._once(f"prove {run.uid}", partial(self._prove, run))
+        for seconds, tests in _doubts(run, assessment).items():
+            self._once(f"prove {run.uid} {seconds}", partial(self._prove, run, tests, seconds))
         for test in assessment.launch if assessment else ():
             run.launching[test] = None
             self._spawn(self._launch(run, test))
@@ -454,15 +457,13 @@ class Reconciler:
             logger.log(_level(error), "cannot read Job %s: %s", name, error)
             await asyncio.sleep(_RETRY_DELAY)
 
-    async def _prove(self, run: Run) -> None:
-        """What exists of ``run``: ask, do not guess.
+    async def _prove(self, run: Run, tests: frozenset[str], after: float) -> None:
+        """What exists of ``run``, of ``tests`` above all: ask, ``after`` seconds, do not guess.
 
         A Job that vanished may have a pod that was never seen, and what is over in time may not
         have been seen yet when its time is up.
         """
-        asked = run.unproven
-        if any(test not in run.jobs or not run.jobs[test].finished for test in asked):
-            await asyncio.sleep(_LATE_POD)
+        await asyncio.sleep(after)
         began, labels = self._now(), f"{LABEL_EXECUTION_UID}={run.uid}"
         try:
             for kind, resource in ((Kind.JOB, JOBS), (Kind.POD, PODS)):
@@ -477,7 +478,7 @@ class Reconciler:
             logger.log(_level(error), "cannot list what is of %s: %s", run.uid, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
-            run.unproven -= asked
+            run.unproven -= tests
             run.confirmed = began
         self.touch(run)
 
@@ -605,6 +606,27 @@ class Reconciler:
         if assessment.started_at and assessment.completed_at:
             took = assessment.completed_at - assessment.started_at
             self._metrics.execution_duration.labels(queue, phase).observe(took.total_seconds())
+
+
+def _doubts(run: Run, assessment: Assessment | None) -> Mapping[float, frozenset[str]]:
+    """Tests of which something may exist unseen, by the seconds after which a LIST shows it.
+
+    What is only to be confirmed is asked for at once.
+    """
+    doubts: dict[float, frozenset[str]] = {}
+    if assessment is not None and assessment.doubtful:
+        doubts[0.0] = frozenset()
+    for test in run.unproven:
+        seconds = _late_by(run.jobs.get(test))
+        doubts[seconds] = doubts.get(seconds, frozenset()) | {test}
+    return doubts
+
+
+def _late_by(job: Job | None) -> float:
+    """Seconds for which a pod of ``job``, which has ended or gone, may still come."""
+    if job is not None and job.finished:
+        return 0.0
+    return _LATER_POD if job is not None and job.may_repeat else _LATE_POD
 
 
 def _goes_on(run: Run, assessment: Assessment) -> bool:

@@ -201,3 +201,30 @@ def path_of(space: Space, pod: Raw) -> str:
 
 def job_path(space: Space, job: Raw) -> str:
     return f"{space.jobs}/{job['metadata']['name']}"
+
+
+async def deleted(space: Space, path: str) -> None:
+    async def gone() -> bool:
+        return (await space.api.call("GET", path))[0] == 404
+
+    await eventually(gone, f"{path} is gone")
+
+
+def late_pod(job: Raw) -> Raw:
+    """As the Job controller makes it, but for the service account; on a node that does nothing."""
+    template, metadata = job["spec"]["template"], job["metadata"]
+    spec = {key: said for key, said in template["spec"].items() if "ervice" not in key}
+    owner = {
+        "apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"],
+        "controller": True, "blockOwnerDeletion": True,
+    }  # fmt: skip
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{metadata['name']}-late",
+            "labels": template["metadata"]["labels"],
+            "ownerReferences": [owner],
+        },
+        "spec": spec | SILENT,
+    }
