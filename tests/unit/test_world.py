@@ -415,6 +415,15 @@ def test_a_job_that_vanished_without_a_seen_pod_must_be_proven_empty(world: Worl
     assert state(run) is State.RUNNING
 
 
+def test_its_controller_may_not_hear_that_a_job_has_vanished_either(world: World) -> None:
+    run = saw(world, an_execution(), a_job())
+    world.observe(Kind.JOB, raw_job(version=50), deleted=True)
+    world.interrupted(at(0))
+    assert run.jobs["login"].may_repeat
+    run.unproven = frozenset()
+    assert not run.alive, "no pod has come"
+
+
 def test_a_job_that_vanished_after_its_pod_must_be_proven_empty(world: World) -> None:
     """It may have made another pod in between."""
     run = saw(world, an_execution(), a_job(version=30), a_pod(version=31, **RUNNING))

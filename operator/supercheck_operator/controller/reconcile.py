@@ -478,7 +478,8 @@ class Reconciler:
             logger.log(_level(error), "cannot list what is of %s: %s", run.uid, error)
             await asyncio.sleep(_RETRY_DELAY)
         else:
-            run.unproven -= tests
+            # An interruption meanwhile makes it later.
+            run.unproven -= {test for test in tests if _late_by(run.jobs.get(test)) <= after}
             run.confirmed = began
         self.touch(run)
 

@@ -285,7 +285,7 @@ class World:
         self._interrupted = at - _WHOLE
         for run in self._runs.values():
             for test, job in run.jobs.items():
-                if not job.over:
+                if not job.over or test in run.unproven:
                     run.jobs[test] = replace(job, may_repeat=True)
 
     def missing(
