@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from conftest import Cluster, NewOperator
-from harness.api import Space, execution
+from harness.api import Raw, Space, execution
 from harness.late_create import late_create
 from harness.observer import UID, Observer
 from harness.process import Operator
@@ -176,16 +176,40 @@ async def test_a_second_pod_of_a_job_has_its_slot_when_the_api_server_was_away(
 async def test_a_pod_may_come_long_after_its_job_has_gone_if_answers_were_lost_before(
     new_operator: NewOperator, space: Space
 ) -> None:
-    """A Job controller asks for it again, until it hears that the Job has gone."""
     operator = new_operator(RUNNING_CAPACITY="1")
     await operator.start()
-    await space.submit(execution("e", pod=NOBODY))
-    job = await job_of(space, "e")
-    await space.submit(execution("next", pod=NOWHERE))
+    job = await _goes_without_a_pod(space)
     operator.kill()
     await operator.start()
+    await _gone(space, job)
+    await _its_pod_may_come(space, operator, job)
+
+
+async def test_a_pod_may_come_long_after_its_job_has_gone_if_answers_are_lost_then(
+    cluster: Cluster, new_operator: NewOperator, space: Space
+) -> None:
+    operator = new_operator(RUNNING_CAPACITY="1")
+    await operator.start()
+    job = await _goes_without_a_pod(space)
+    await _gone(space, job)
+    await asyncio.to_thread(components.kill, cluster.name, "kube-apiserver")
+    await asyncio.to_thread(components.start, cluster.name, "kube-apiserver")
+    await _its_pod_may_come(space, operator, job)
+
+
+async def _goes_without_a_pod(space: Space) -> Raw:
+    await space.submit(execution("e", pod=NOBODY))
+    await space.submit(execution("next", pod=NOWHERE))
+    return await job_of(space, "e")
+
+
+async def _gone(space: Space, job: Raw) -> None:
     await space.change("e", {"cancel": True})
     await deleted(space, job_path(space, job))
+
+
+async def _its_pod_may_come(space: Space, operator: Operator, job: Raw) -> None:
+    """A Job controller asks for it again, until it hears that the Job has gone."""
     await asyncio.sleep(8)  # longer than it is waited for at other times
     await space.api.create(space.pods, late_pod(job))
     pod = await silent_pod_of(space, "e")
