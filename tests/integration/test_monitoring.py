@@ -21,7 +21,7 @@ from harness.waiting import eventually
 SETTINGS = {"SWEEP_SECONDS": "1", "RUNNING_CAPACITY": "5"}
 DASHBOARD = json.loads((CHART / "files" / "dashboards" / "supercheck-operator.json").read_text())
 RULES = CHART / "files" / "alerts.yaml"
-FOR_GRAFANA = {"$__rate_interval": "10s", "$__range": "60s", "$queue": ".*"}
+FOR_GRAFANA = {"$__rate_interval": "60s", "$__range": "60s", "$queue": ".*"}
 _SELECTOR = re.compile(r"(?<![\w:])(?:supercheck|apiserver)_\w+(?:{[^}]*})?")
 
 
