@@ -49,8 +49,7 @@ from supercheck_operator.kube import (
 )
 from supercheck_operator.ledger.buffered import BufferedLedger
 from supercheck_operator.ledger.memory import MemoryLedger
-from supercheck_operator.ledger.redis_client import connect
-from supercheck_operator.ledger.redis_ledger import REBUILT, RedisLedger
+from supercheck_operator.ledger.redis_ledger import RedisLedger
 from supercheck_operator.queueing.queue import Queues
 from supercheck_operator.reporting.figures import Figures
 from supercheck_operator.reporting.history import History
@@ -235,11 +234,8 @@ class Operator:
         )
 
     def _redis_ledger(self) -> RedisLedger:
-        address = self._settings.redis_address()
         return RedisLedger(
-            connect(address),
-            connect(address, answered=REBUILT),
-            str(address),
+            self._settings.redis_address(),
             prefix=self._settings.redis_prefix,
             on_error=self._metrics.ledger_errors.inc,
         )

@@ -13,8 +13,7 @@ from harness.redis_server import HOST, RedisServer
 from supercheck_operator.ledger.address import Address, Kind
 from supercheck_operator.ledger.contract import Ledger
 from supercheck_operator.ledger.memory import MemoryLedger
-from supercheck_operator.ledger.redis_client import connect
-from supercheck_operator.ledger.redis_ledger import REBUILT, RedisLedger
+from supercheck_operator.ledger.redis_ledger import RedisLedger
 
 Backend = Callable[[Callable[[], float]], AbstractAsyncContextManager[Ledger]]
 """From a monotonic clock to an empty, closed ledger of its own."""
@@ -46,8 +45,7 @@ def _server() -> RedisServer:
 @asynccontextmanager
 async def redis(monotonic: Callable[[], float]) -> AsyncIterator[Ledger]:
     address = Address(Kind.SINGLE, ((HOST, _server().port),))
-    patient = connect(address, answered=REBUILT)
-    ledger = RedisLedger(connect(address), patient, prefix=uuid4().hex, now=monotonic)
+    ledger = RedisLedger(address, prefix=uuid4().hex, now=monotonic)
     yield ledger
     await ledger.close()
 

@@ -22,8 +22,7 @@ from supercheck_operator.ledger.contract import (
     Reservation,
     State,
 )
-from supercheck_operator.ledger.redis_client import connect
-from supercheck_operator.ledger.redis_ledger import REBUILT, RedisLedger
+from supercheck_operator.ledger.redis_ledger import RedisLedger
 
 NEWS: Final = 500
 
@@ -68,7 +67,7 @@ def server() -> Iterator[RedisServer]:
 @pytest.fixture
 async def redis_ledger(server: RedisServer) -> AsyncIterator[RedisLedger]:
     address = Address(Kind.SINGLE, ((HOST, server.port),))
-    ledger = RedisLedger(connect(address), connect(address, answered=REBUILT), str(address))
+    ledger = RedisLedger(address)
     yield ledger
     await ledger.close()
 

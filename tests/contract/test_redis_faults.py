@@ -30,8 +30,7 @@ from supercheck_operator.ledger.contract import (
     Reservation,
     State,
 )
-from supercheck_operator.ledger.redis_client import connect
-from supercheck_operator.ledger.redis_ledger import REBUILT, TIMEOUT, RedisLedger
+from supercheck_operator.ledger.redis_ledger import TIMEOUT, RedisLedger
 
 LIMITS: Final = Limits(running=5, queued=50)
 BOUND: Final = 4.0
@@ -52,8 +51,7 @@ def server() -> Iterator[RedisServer]:
 
 @asynccontextmanager
 async def ledger_at(address: Address, *, kept: float = 60) -> AsyncIterator[RedisLedger]:
-    patient = connect(address, answered=REBUILT)
-    ledger = RedisLedger(connect(address), patient, str(address), kept=kept)
+    ledger = RedisLedger(address, kept=kept)
     try:
         yield ledger
     finally:

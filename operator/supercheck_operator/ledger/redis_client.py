@@ -22,7 +22,7 @@ CONNECTIONS: Final = 8
 """To one server, at once; each costs a handshake, and Redis does one thing at a time anyway."""
 _CONNECTED: Final = 1.0
 """Seconds for a connection."""
-ANSWERED: Final = 1.0
+_ANSWERED: Final = 1.0
 """Seconds for an answer; what has none by then is asked anew, on another connection."""
 _RETRIES: Final = 3
 _SHOWN: Final = 200
@@ -48,7 +48,7 @@ class _PasswordFile(CredentialProvider):
         return self.get_credentials()  # a small file in memory
 
 
-def connect(address: Address, answered: float = ANSWERED) -> Client:
+def connect(address: Address, answered: float = _ANSWERED) -> Client:
     """A client that connects when it is used, and waits so many seconds for an answer.
 
     Every call it retries must bear it.
@@ -59,7 +59,7 @@ def connect(address: Address, answered: float = ANSWERED) -> Client:
             [(host, port)] = address.hosts
             return Redis(host=host, port=port, db=address.database, **common)
         case Kind.SENTINEL:
-            asked = {**_options(address.sentinel_login, ANSWERED), **_tls(address.tls)}
+            asked = {**_options(address.sentinel_login, _ANSWERED), **_tls(address.tls)}
             make: Any = Sentinel  # has no annotations
             sentinel = make(list(address.hosts), sentinel_kwargs=asked, **common)
             return cast("Redis", sentinel.master_for(address.service, db=address.database))

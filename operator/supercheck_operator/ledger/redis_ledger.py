@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from redis.exceptions import NoScriptError, ReadOnlyError
 
+from supercheck_operator.ledger.address import Address
 from supercheck_operator.ledger.buffered import Update
 from supercheck_operator.ledger.capacity import Limits, Occupancy, stats
 from supercheck_operator.ledger.contract import (
@@ -29,11 +30,18 @@ from supercheck_operator.ledger.contract import (
     LedgerUnavailableError,
     Reservation,
 )
-from supercheck_operator.ledger.redis_client import CONNECTIONS, Client, close, reconnect, why
+from supercheck_operator.ledger.redis_client import (
+    CONNECTIONS,
+    Client,
+    close,
+    connect,
+    reconnect,
+    why,
+)
 
 TIMEOUT: Final = 2.0
 """Seconds for everything that one call needs: a connection, retries, the answer."""
-REBUILT: Final = 8.0
+_REBUILT: Final = 8.0
 """The same for a rebuild: of 100,000, Redis has about a second to do."""
 KEPT: Final = 60.0
 """Seconds for which it stays open without a sign of its controller: longer than a failover takes,
@@ -56,26 +64,23 @@ class _Way:
 
 
 class RedisLedger:
-    """``name`` says in errors where it is; ``now``, if given, dates reservations (seconds).
+    """``now``, if given, dates reservations (seconds).
 
-    ``rebuilding`` is a client that waits as long for an answer as a rebuild may take. ``on_error``
-    is called when Redis has not answered, or with an error.
+    ``on_error`` is called when Redis has not answered, or with an error.
     """
 
     def __init__(
         self,
-        client: Client,
-        rebuilding: Client,
-        name: str = "Redis",
+        address: Address,
         *,
         prefix: str = "supercheck",
         kept: float = KEPT,
         on_error: Callable[[], object] = lambda: None,
         now: Callable[[], float] | None = None,
     ) -> None:
-        self._usual = _Way(client, TIMEOUT)
-        self._patient = _Way(rebuilding, REBUILT)
-        self._name = name
+        self._usual = _Way(connect(address), TIMEOUT)
+        self._patient = _Way(connect(address, answered=_REBUILT), _REBUILT)
+        self._name = str(address)
         self._key = f"{prefix}:ledger:v1"
         self._kept = _ms(kept)
         self._on_error = on_error
