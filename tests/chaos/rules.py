@@ -196,11 +196,12 @@ class Judge:
     def _has_room(self, change: Change, queue: str, *, admitted: bool) -> None:
         """Among all of ``queue``, and among those of each namespace if that has a share of it."""
         everyone = [x for x in self.executions.values() if x.queue == queue]
-        live = [x.namespace for x in everyone if x.live_tests()]
+        living = [x for x in everyone if x.live_tests()]
+        live = [x.namespace for x in living]
         counted = [x.namespace for x in everyone if x.counts] if admitted else live
         # Between two starts those with a slot only become fewer: all had room if the last had it.
-        last = max((x.began for x in everyone if x.live_tests()), default=change.at)
-        specs = self._in_force(queue, change.at if admitted else last)
+        since = change.at if admitted else max(x.began for x in living)
+        specs = self._in_force(queue, since)
         if not admitted:
             self.most_live[queue] = max(self.most_live[queue], len(live))
         parked = [x.namespace for x in everyone if x.counts and x.raw["spec"].get("suspend")]
@@ -217,7 +218,7 @@ class Judge:
                 what = "wait or run" if admitted else "live"
                 self._fails(change, f"{count} {what} in {where}, room is {room}")
                 if not admitted:
-                    self.suspects += [x for x in everyone if x.live_tests()]
+                    self.suspects += living
 
     # Executions ----------------------------------------------------------------------------------
 
