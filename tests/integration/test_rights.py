@@ -20,8 +20,7 @@ from harness.api import Api, Raw, Space, execution
 from harness.chart import RELEASE, rendered
 from harness.install import WEBHOOKS, install_definitions, install_webhook
 from harness.process import Operator
-from harness.steps import QUEUES, jobs_of, make_queue, named, until, until_status
-from harness.waiting import eventually
+from harness.steps import QUEUES, deleted, jobs_of, make_queue, named, until, until_status
 from supercheck_operator.execution.naming import job_name
 
 Right = tuple[str, str, str]
@@ -120,7 +119,7 @@ async def _make_namespace(space: Space) -> None:
 async def _remove_namespace(space: Space) -> None:
     path = f"/api/v1/namespaces/{space.name}"
     await space.api.delete(path)
-    await _gone(space.api, path, within=60)
+    await deleted(space, path, within=60)
 
 
 def _everywhere(_: Space) -> tuple[list[str], dict[str, str]]:
@@ -223,7 +222,7 @@ async def _do_everything(home: Space, space: Space, operator: Operator) -> None:
     assert status == 403
     scripted = [named("t")[0] | {"script": "true"}]
     await space.submit(execution("scripted", tests=scripted, ttlSecondsAfterFinished=0))
-    await _gone(space.api, f"{space.executions}/scripted", within=30)
+    await deleted(space, f"{space.executions}/scripted")
     await space.submit(execution("cancelled", runs_for="never"))
     await until(space, "cancelled", "Running")
     await space.change("cancelled", {"cancel": True})
@@ -247,13 +246,6 @@ async def _see_figures(home: Space, operator: Operator) -> None:
         session.get(f"{operator.url}/api/queue-stats") as response,
     ):
         assert response.status == 200, await response.text()
-
-
-async def _gone(api: Api, path: str, *, within: float) -> None:
-    async def gone() -> bool:
-        return (await api.call("GET", path))[0] == 404
-
-    await eventually(gone, f"{path} is gone", within=within)
 
 
 async def _meet_a_job_of_somebody_else(space: Space) -> None:

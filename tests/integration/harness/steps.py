@@ -203,11 +203,11 @@ def job_path(space: Space, job: Raw) -> str:
     return f"{space.jobs}/{job['metadata']['name']}"
 
 
-async def deleted(space: Space, path: str) -> None:
+async def deleted(space: Space, path: str, *, within: float = 30) -> None:
     async def gone() -> bool:
         return (await space.api.call("GET", path))[0] == 404
 
-    await eventually(gone, f"{path} is gone")
+    await eventually(gone, f"{path} is gone", within=within)
 
 
 def late_pod(job: Raw) -> Raw:
